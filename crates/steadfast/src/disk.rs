@@ -1,0 +1,207 @@
+//! The only door to files for everything under a store.
+//!
+//! A store is correct if it is correct over *every* disk that keeps these promises, the simulated one included:
+//! what was not synced may survive a power cut wholly, partly or not at all, in any combination, and a failed
+//! sync loses it silently. Each sync names its purpose ([`SyncPoint`]), so that a test can leave one out and see
+//! that the crash matrix notices.
+
+mod real;
+#[cfg(feature = "sim")]
+mod sim;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+pub use real::RealDisk;
+// SIMDISK pub use sim::SimDisk;
+
+/// Why a sync happens: each names one step of the order that keeps data safe.
+///
+/// See `docs/format.md` of the repository for the order they stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SyncPoint {
+    /// A fresh journal is whole before it gets the journal's name.
+    FreshJournal,
+    /// The journal's name is durable before anything relies on finding it.
+    FreshJournalName,
+    /// The data file carries its mark (and a created file its name) before the first commit is acknowledged.
+    Mark,
+    /// The record is durable before the commit is acknowledged or its bytes reach the data file.
+    Record,
+    /// The data file holds the checkpointed bytes before the journal lets go of them.
+    Checkpoint,
+    /// The anchor says so durably before journal space is used again.
+    Anchor,
+    /// The mark is gone before the journal is.
+    Unmark,
+    /// The journal's name is gone before `close` returns.
+    JournalGone,
+    /// A copy is whole before it gets its name.
+    Copy,
+    /// The copy's name is durable before the call returns.
+    CopyName,
+}
+
+impl SyncPoint {
+    /// Every purpose.
+    pub const ALL: [SyncPoint; 10] = [
+        SyncPoint::FreshJournal,
+        SyncPoint::FreshJournalName,
+        SyncPoint::Mark,
+        SyncPoint::Record,
+        SyncPoint::Checkpoint,
+        SyncPoint::Anchor,
+        SyncPoint::Unmark,
+        SyncPoint::JournalGone,
+        SyncPoint::Copy,
+        SyncPoint::CopyName,
+    ];
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// For reading and writing; created with these permission bits (less the umask) if it does not exist.
+    Create {
+        /// Permission bits of a new file.
+        mode: u32,
+    },
+    /// As `Create`, but an existing file is an error. The bits are set exactly.
+    CreateNew {
+        /// Permission bits of the new file.
+        mode: u32,
+    },
+}
+
+/// What a name in a folder stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A folder.
+    Directory,
+    /// A named pipe.
+    Fifo,
+    /// A character or block device.
+    Device,
+    /// A symbolic link.
+    Symlink,
+    /// A socket or something newer.
+    Other,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileKind::Regular => "a regular file",
+            FileKind::Directory => "a directory",
+            FileKind::Fifo => "a FIFO",
+            FileKind::Device => "a device",
+            FileKind::Symlink => "a symbolic link",
+            FileKind::Other => "a socket or another special file",
+        })
+    }
+}
+
+/// What the disk knows about a file, without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStat {
+    /// Regular file, directory, …
+    pub kind: FileKind,
+    /// Length in bytes.
+    pub len: u64,
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Number of hard links.
+    pub links: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub owner: (u32, u32),
+    /// Last change of content, length or attributes, in nanoseconds since the epoch.
+    pub changed_ns: i128,
+}
+
+/// What the file system under a path promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A local file system with a device under it.
+    Local,
+    /// Memory: gone with the next boot (tmpfs, ramfs).
+    Volatile(&'static str),
+    /// A network file system: a sync reaches the server, and what that means is the server's affair.
+    Network(&'static str),
+}
+
+/// A lock on a whole data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Many may hold it.
+    Shared,
+    /// One may hold it, and nobody a shared one.
+    Exclusive,
+}
+
+/// Files by name.
+///
+/// Paths given to the other methods are those that [`resolve`](Disk::resolve) returned, or names beside them.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Opens a file. Never follows a symbolic link in the last component.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
+    /// What stands at `path`, without following a symbolic link in the last component.
+    fn stat(&self, path: &Path) -> io::Result<FileStat>;
+    /// The absolute path with every symbolic link followed. The file itself may not exist yet; its folder must.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Gives the file `from` the name `to`, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_dir(&self, folder: &Path, point: SyncPoint) -> io::Result<()>;
+    /// What the file system that holds `path` promises.
+    fn durability(&self, path: &Path) -> io::Result<Durability>;
+}
+
+/// An open file.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Length, identity and times.
+    fn stat(&self) -> io::Result<FileStat>;
+    /// Reads at `offset` until `buf` is full or the file ends; returns how much was read.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `parts`, one behind the other, at `offset`. The file grows where needed.
+    fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    /// Cuts the file, or grows it with zeros that take no space.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives every hole in `range` blocks, so that a later write there needs no space. Changes neither content nor length.
+    /// A file system that cannot do this is no error: the promise is then weaker.
+    fn reserve(&self, range: Range<u64>) -> io::Result<()>;
+    /// Makes `range` read as zeros, keeping its blocks. Does not change the length.
+    fn zero(&self, range: Range<u64>) -> io::Result<()>;
+    /// Makes content and length durable.
+    fn sync_data(&self, point: SyncPoint) -> io::Result<()>;
+    /// Makes content, length and mark durable.
+    fn sync(&self, point: SyncPoint) -> io::Result<()>;
+    /// The mark on the file (`user.steadfast`), if it carries one.
+    /// [`io::ErrorKind::Unsupported`] where the file system has no room for marks.
+    fn mark(&self) -> io::Result<Option<Vec<u8>>>;
+    /// Sets or, with `None`, removes the mark.
+    fn set_mark(&self, mark: Option<&[u8]>) -> io::Result<()>;
+    /// Tries to lock the file: `false` if somebody else's lock stands against it. Held until the file is closed.
+    fn try_lock(&self, lock: Lock) -> io::Result<bool>;
+    /// Keeps a journal's blocks where they are, on file systems that would move them at every write (btrfs).
+    /// To be called while the file is empty.
+    fn keep_in_place(&self) -> io::Result<()>;
+    /// Takes the owner of another file, as far as this process may.
+    fn set_owner(&self, owner: (u32, u32)) -> io::Result<()>;
+    /// The descriptor, where the file is one of the kernel's.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}

@@ -1,0 +1,293 @@
+//! The kernel's files, through rustix.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    self as unix, AtFlags, FallocateFlags, FileType, IFlags, Mode, OFlags, SeekFrom, XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
+use crate::sys::lock;
+
+/// The extended attribute that holds the mark.
+const MARK: &str = "user.steadfast";
+/// Longer than any mark of any version: what does not fit is not ours.
+const MARK_BYTES_MAX: usize = 256;
+
+/// The machine's own file systems.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use steadfast::disk::{Access, Disk, RealDisk};
+///
+/// let folder = tempfile::tempdir()?;
+/// let file = RealDisk.open(&folder.path().join("a"), Access::Create { mode: 0o644 })?;
+/// file.write_at(&[b"one", b"two"], 0)?;
+/// assert_eq!(file.stat()?.len, 6);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        // NONBLOCK: opening a FIFO must not wait for its other end; it has no effect on regular files.
+        let always = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let (flags, mode) = match access {
+            Access::Read => (OFlags::RDONLY, 0),
+            Access::ReadWrite => (OFlags::RDWR, 0),
+            Access::Create { mode } => (OFlags::RDWR | OFlags::CREATE, mode),
+            Access::CreateNew { mode } => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode),
+        };
+        let fd = unix::open(path, always | flags, Mode::from_raw_mode(mode))?;
+        if let Access::CreateNew { mode } = access {
+            unix::fchmod(&fd, Mode::from_raw_mode(mode))?;
+        }
+        Ok(Box::new(RealFile(File::from(fd))))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        Ok(stat_of(&unix::statat(unix::CWD, path, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        match path.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The file is still to be created: resolve its folder. A dangling link is not a place for a file.
+                if path.symlink_metadata().is_ok() {
+                    return Err(error);
+                }
+                let name = path.file_name().ok_or(error)?;
+                let folder = match path.parent() {
+                    Some(folder) if !folder.as_os_str().is_empty() => folder,
+                    _ => Path::new("."),
+                };
+                Ok(folder.canonicalize()?.join(name))
+            }
+            resolved => resolved,
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Ok(unix::unlink(path)?)
+    }
+
+    fn sync_dir(&self, folder: &Path, _point: SyncPoint) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(unix::fsync(unix::open(folder, flags, Mode::empty())?)?)
+    }
+
+    fn durability(&self, path: &Path) -> io::Result<Durability> {
+        // Magic numbers: linux/magic.h, and statfs(2).
+        Ok(match unix::statfs(path)?.f_type as u64 {
+            0x0102_1994 => Durability::Volatile("tmpfs"),
+            0x8584_58f6 => Durability::Volatile("ramfs"),
+            0x6969 => Durability::Network("NFS"),
+            0xff53_4d42 | 0xfe53_4d42 | 0x517b => Durability::Network("SMB"),
+            0x0102_1997 => Durability::Network("9p"),
+            0x00c3_6400 => Durability::Network("Ceph"),
+            0x5346_414f | 0x6b41_4653 => Durability::Network("AFS"),
+            0x0161_1970 | 0x7461_636f => Durability::Network("a cluster file system"),
+            _ => Durability::Local,
+        })
+    }
+}
+
+impl DiskFile for RealFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        Ok(stat_of(&unix::fstat(&self.0)?))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match rustix::io::pread(&self.0, &mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> =
+            parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            // One call for the usual few parts; the kernel takes at most IOV_MAX (1024) at once.
+            let batch = rest.len().min(1024);
+            match rustix::io::pwritev(&self.0, &rest[..batch], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    offset += count as u64;
+                    IoSlice::advance_slices(&mut rest, count);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Ok(unix::ftruncate(&self.0, len)?)
+    }
+
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO.
+            let hole = match unix::seek(&self.0, SeekFrom::Hole(at)) {
+                Ok(hole) => hole,
+                Err(Errno::NXIO) => at,
+                // No SEEK_HOLE here: ask for everything, which is harmless.
+                Err(_) => at,
+            };
+            if hole >= range.end {
+                return Ok(());
+            }
+            let end = match unix::seek(&self.0, SeekFrom::Data(hole)) {
+                Ok(data) if data > hole => data.min(range.end),
+                _ => range.end,
+            };
+            match retry(|| unix::fallocate(&self.0, FallocateFlags::KEEP_SIZE, hole, end - hole)) {
+                Ok(()) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn zero(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        match retry(|| unix::fallocate(&self.0, flags, range.start, range.end - range.start)) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let len = unix::fstat(&self.0)?.st_size as u64;
+        let zeros = vec![0; 1 << 16];
+        let mut at = range.start;
+        while at < range.end.min(len) {
+            let count = (range.end.min(len) - at).min(zeros.len() as u64);
+            self.write_at(&[&zeros[..count as usize]], at)?;
+            at += count;
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self, _point: SyncPoint) -> io::Result<()> {
+        Ok(unix::fdatasync(&self.0)?)
+    }
+
+    fn sync(&self, _point: SyncPoint) -> io::Result<()> {
+        Ok(unix::fsync(&self.0)?)
+    }
+
+    fn mark(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut value = vec![0; MARK_BYTES_MAX];
+        match unix::fgetxattr(&self.0, MARK, value.as_mut_slice()) {
+            Ok(count) => {
+                value.truncate(count);
+                Ok(Some(value))
+            }
+            Err(Errno::NODATA) => Ok(None),
+            Err(Errno::RANGE) => Ok(Some(value)),
+            Err(error) => Err(unsupported(error)),
+        }
+    }
+
+    fn set_mark(&self, mark: Option<&[u8]>) -> io::Result<()> {
+        match mark {
+            Some(value) => unix::fsetxattr(&self.0, MARK, value, XattrFlags::empty()).map_err(unsupported),
+            None => match unix::fremovexattr(&self.0, MARK) {
+                Ok(()) | Err(Errno::NODATA) => Ok(()),
+                Err(error) => Err(unsupported(error)),
+            },
+        }
+    }
+
+    fn try_lock(&self, lock: Lock) -> io::Result<bool> {
+        lock::try_lock(self.0.as_fd(), lock)
+    }
+
+    fn keep_in_place(&self) -> io::Result<()> {
+        const BTRFS: u64 = 0x9123_683e;
+        if unix::fstatfs(&self.0)?.f_type as u64 != BTRFS {
+            return Ok(());
+        }
+        let flags = unix::ioctl_getflags(&self.0)?;
+        Ok(unix::ioctl_setflags(&self.0, flags | IFlags::NOCOW)?)
+    }
+
+    fn set_owner(&self, (user, group): (u32, u32)) -> io::Result<()> {
+        let user = rustix::process::Uid::from_raw(user);
+        let group = rustix::process::Gid::from_raw(group);
+        match unix::fchown(&self.0, Some(user), Some(group)) {
+            Err(Errno::PERM) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// File systems without extended attributes answer EOPNOTSUPP; all that matters is that they have none.
+fn unsupported(error: Errno) -> io::Error {
+    match error {
+        Errno::OPNOTSUPP | Errno::NOSYS => io::ErrorKind::Unsupported.into(),
+        error => error.into(),
+    }
+}
+
+fn stat_of(stat: &unix::Stat) -> FileStat {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Directory => FileKind::Directory,
+        FileType::Fifo => FileKind::Fifo,
+        FileType::CharacterDevice | FileType::BlockDevice => FileKind::Device,
+        FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Other,
+    };
+    FileStat {
+        kind,
+        len: stat.st_size as u64,
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        links: u64::from(stat.st_nlink as u32),
+        mode: stat.st_mode & 0o7777,
+        owner: (stat.st_uid, stat.st_gid),
+        changed_ns: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+    }
+}

@@ -1,0 +1,47 @@
+//! Open file description locks.
+//!
+//! # Safety
+//!
+//! This file is trusted with one variadic C call, `fcntl`, whose third argument must be a `struct flock`.
+//!
+//! The lock belongs to the open file description: it stands between two handles of one process as it does between
+//! two processes, closing an unrelated descriptor does not drop it, and death does (fcntl(2)).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::disk::Lock;
+
+/// One byte far beyond any data, so that a program's own record locks and ours do not meet by accident,
+/// while a lock of the whole file by anybody does exclude us.
+const LOCK_OFFSET: i64 = i64::MAX - 1;
+
+/// Tries to take `lock`: `false` if another open file description holds one against it.
+pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> io::Result<bool> {
+    let kind = match lock {
+        Lock::Shared => libc::F_RDLCK,
+        Lock::Exclusive => libc::F_WRLCK,
+    };
+    let request = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: LOCK_OFFSET,
+        l_len: 1,
+        // Must be zero for OFD locks.
+        l_pid: 0,
+    };
+    loop {
+        // SAFETY: F_OFD_SETLK reads one `struct flock` from the pointer, which lives across the call.
+        let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const request) };
+        if result == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => return Ok(false),
+            Some(libc::EINTR) => {}
+            _ => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Address space that one owner holds: reserved, filled with mappings, given back.
+//!
+//! # Safety
+//!
+//! This file is trusted with `mmap`, `munmap` and `madvise` inside address ranges that it reserved itself. The
+//! invariant of [`Region`]: `base .. base + len` was returned to it by the kernel and nobody else maps or
+//! unmaps there, so `MAP_FIXED` within it replaces only its own mappings.
+//!
+//! What it hands out are raw pointers; who dereferences them answers for aliasing.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+
+use super::fork::Birth;
+use crate::range;
+
+/// An owned range of addresses, page-aligned. Unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    len: usize,
+    birth: Birth,
+}
+
+// SAFETY: a region is an address range; the calls on it are system calls, which any thread may make, and those that
+// change mappings take `&mut self`.
+unsafe impl Send for Region {}
+// SAFETY: as above; through `&self` only the address and the length can be had.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Reserves at least `len` bytes of addresses that nothing backs: every access faults until something is placed.
+    pub(crate) fn reserve(len: usize) -> io::Result<Region> {
+        let len = range::page_ceil(len.max(1), super::page_size()).ok_or(rustix::io::Errno::NOMEM)?;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+        let base = unsafe {
+            mm::mmap_anonymous(
+                ptr::null_mut(),
+                len,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )?
+        };
+        let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(Region { base, len, birth: Birth::here() })
+    }
+
+    /// The first address. Valid for what was placed there, for as long as the region lives.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Reserved bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The address of `at`, which may be one past the end.
+    fn address(&self, at: usize) -> *mut u8 {
+        assert!(at <= self.len, "address {at} outside a region of {} bytes", self.len);
+        self.base.as_ptr().wrapping_add(at)
+    }
+
+    fn check(&self, bytes: &Range<usize>) {
+        let page = super::page_size();
+        assert!(bytes.start.is_multiple_of(page) && bytes.end.is_multiple_of(page), "unaligned placement");
+        assert!(bytes.start <= bytes.end && bytes.end <= self.len, "placement outside the region");
+    }
+
+    /// Maps `fd` from `offset` on over `bytes`, replacing what was there.
+    ///
+    /// `flags` says shared or private and the like; `bytes` and `offset` are page-aligned.
+    pub(crate) fn place_file(
+        &mut self,
+        bytes: Range<usize>,
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<()> {
+        self.check(&bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the target lies in our own reservation (checked above), so MAP_FIXED replaces only our own mappings,
+        // and `&mut self` says that no reference into them lives.
+        unsafe {
+            mm::mmap(
+                self.address(bytes.start).cast(),
+                bytes.len(),
+                protection,
+                flags | MapFlags::FIXED,
+                fd,
+                offset,
+            )?
+        };
+        Ok(())
+    }
+
+    /// Maps fresh zeros over `bytes`, replacing what was there.
+    pub(crate) fn place_anonymous(
+        &mut self,
+        bytes: Range<usize>,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<()> {
+        self.check(&bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: as in `place_file`.
+        unsafe {
+            mm::mmap_anonymous(
+                self.address(bytes.start).cast(),
+                bytes.len(),
+                protection,
+                flags | MapFlags::FIXED,
+            )?
+        };
+        Ok(())
+    }
+
+    /// Takes what is placed at `bytes` away; the addresses stay reserved.
+    pub(crate) fn clear(&mut self, bytes: Range<usize>) -> io::Result<()> {
+        self.place_anonymous(bytes, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }
+
+    /// Drops this process's private copies of the pages at `bytes` (`MADV_DONTNEED`): the next access reads the backing
+    /// file, or zeros where there is none.
+    pub(crate) fn drop_private(&mut self, bytes: Range<usize>) -> io::Result<()> {
+        self.check(&bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: only our own pages change (checked above), and `&mut self` says that no reference into them lives.
+        unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontNeed)? };
+        Ok(())
+    }
+
+    /// Keeps `bytes` out of forked children: an access there is then a fault, never a shared fate.
+    pub(crate) fn keep_from_children(&mut self, bytes: Range<usize>) -> io::Result<()> {
+        self.check(&bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: changes no byte in this process.
+        unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontFork)? };
+        Ok(())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // A forked child never had these pages (they are kept from children), and may since have mapped something
+        // else at the same addresses.
+        if self.birth.is_elsewhere() {
+            return;
+        }
+        // SAFETY: the range is ours (invariant), and nobody can hold a reference past the region's life.
+        let result = unsafe { mm::munmap(self.base.as_ptr().cast(), self.len) };
+        if let Err(error) = result {
+            log::error!("cannot unmap {} bytes: {error}", self.len);
+        }
+    }
+}
