@@ -16,7 +16,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 pub use real::RealDisk;
-// SIMDISK pub use sim::SimDisk;
+#[cfg(feature = "sim")]
+pub use sim::{SimDisk, Survivors, Tear};
 
 /// Why a sync happens: each names one step of the order that keeps data safe.
 ///

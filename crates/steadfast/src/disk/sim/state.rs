@@ -1,0 +1,547 @@
+//! Both states of the disk, what a reader sees and what a power cut leaves, and the operations between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::content::BLOCK;
+use super::faults::{Faults, STOPPED, SyncFate, Turn, errno};
+use super::operation::{Change, Edit, Image, NameChange, Operation, Sectors, short};
+use super::survivors::{Survivors, Tear};
+use crate::disk::{FileKind, FileStat, Lock, SyncPoint};
+
+type Names = BTreeMap<Arc<Path>, u64>;
+
+#[derive(Debug, Clone)]
+struct Inode {
+    volatile: Arc<Image>,
+    durable: Arc<Image>,
+    mode: u32,
+    /// No name leads to it or ever will again: nothing that happens to it matters to a power cut.
+    gone: bool,
+}
+
+/// An open file.
+#[derive(Debug)]
+struct Handle {
+    inode: u64,
+    lock: Option<Lock>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    inodes: BTreeMap<u64, Inode>,
+    names: Names,
+    durable_names: Names,
+    /// In the order in which they happened.
+    unsynced: Vec<Operation>,
+    handles: BTreeMap<u64, Handle>,
+    inode_last: u64,
+    handle_last: u64,
+    /// Grows with every change of any file.
+    clock_ns: i128,
+    pub(super) faults: Faults,
+    pub(super) without_marks: bool,
+    pub(super) space: Option<u64>,
+    pub(super) trace: Option<Vec<String>>,
+}
+
+/// The images of a disk at other moments.
+impl State {
+    pub(super) fn killed(&self) -> State {
+        let mut image = State {
+            inodes: self.inodes.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            unsynced: self.unsynced.clone(),
+            ..self.next_life()
+        };
+        image.forget_unreachable();
+        image
+    }
+
+    pub(super) fn power_cut(&self, survivors: &Survivors) -> State {
+        let mut image = State { durable_names: self.durable_names.clone(), ..self.next_life() };
+        let surviving = || self.unsynced.iter().enumerate().filter(|(place, _)| survivors.holds(*place));
+        for (_, operation) in surviving() {
+            if let Change::Name(change) = &operation.change {
+                apply_name(&mut image.durable_names, change);
+            }
+        }
+        for inode in image.durable_names.values() {
+            image.inodes.insert(*inode, self.inodes[inode].clone());
+        }
+        let torn = surviving().map(|(place, _)| place).rfind(|place| {
+            matches!(&self.unsynced[*place].change, Change::File { edit: Edit::Write { .. }, .. })
+        });
+        for (place, operation) in surviving() {
+            if let Change::File { inode, edit } = &operation.change
+                && let Some(file) = image.inodes.get_mut(inode)
+            {
+                let tear = if torn == Some(place) { survivors.tear() } else { None };
+                let durable = Arc::make_mut(&mut file.durable);
+                durable.apply(edit, tear);
+                durable.changed_ns = file.volatile.changed_ns;
+            }
+        }
+        for file in image.inodes.values_mut() {
+            file.volatile = Arc::clone(&file.durable);
+        }
+        image.names = image.durable_names.clone();
+        image
+    }
+
+    /// An empty disk of the same kind.
+    fn next_life(&self) -> State {
+        State {
+            inode_last: self.inode_last,
+            clock_ns: self.clock_ns,
+            faults: self.faults.of_next_life(),
+            without_marks: self.without_marks,
+            space: self.space,
+            trace: self.trace.as_ref().map(|_| Vec::new()),
+            ..State::default()
+        }
+    }
+
+    /// Drops files to which no name leads, and what was never synced of them.
+    fn forget_unreachable(&mut self) {
+        let mut reachable: BTreeSet<u64> =
+            self.names.values().chain(self.durable_names.values()).copied().collect();
+        for operation in &self.unsynced {
+            if let Change::Name(NameChange::Create { inode, .. } | NameChange::Rename { inode, .. }) =
+                &operation.change
+            {
+                reachable.insert(*inode);
+            }
+        }
+        self.unsynced.retain(|operation| match &operation.change {
+            Change::File { inode, .. } => reachable.contains(inode),
+            Change::Name(_) => true,
+        });
+        let open: BTreeSet<u64> = self.handles.values().map(|handle| handle.inode).collect();
+        self.inodes.retain(|inode, file| {
+            file.gone = !reachable.contains(inode);
+            !file.gone || open.contains(inode)
+        });
+    }
+}
+
+/// Names.
+impl State {
+    pub(super) fn lookup(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| errno(libc::ENOENT))
+    }
+
+    /// Makes a new, empty file.
+    pub(super) fn create(&mut self, path: &Path, mode: u32) -> io::Result<u64> {
+        self.begin(|_| format!("create {}", short(path)))?;
+        let inode = self.add_inode(mode);
+        self.change_names(NameChange::Create { name: path.into(), inode });
+        Ok(inode)
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.begin(|_| format!("rename {} to {}", short(from), short(to)))?;
+        let inode = self.lookup(from)?;
+        if from != to {
+            self.change_names(NameChange::Rename { from: from.into(), to: to.into(), inode });
+            self.touch(inode);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.begin(|_| format!("remove {}", short(path)))?;
+        let inode = self.lookup(path)?;
+        self.change_names(NameChange::Remove { name: path.into() });
+        self.touch(inode);
+        Ok(())
+    }
+
+    pub(super) fn sync_dir(&mut self, folder: &Path, point: SyncPoint) -> io::Result<()> {
+        self.begin(|_| format!("sync_dir {point:?} {}", folder.display()))?;
+        match self.faults.next_sync(point) {
+            SyncFate::Ignored => return Ok(()),
+            SyncFate::Fails => return Err(errno(libc::EIO)),
+            SyncFate::Succeeds => {}
+        }
+        self.unsynced.retain(|operation| match &operation.change {
+            Change::Name(change) if change.folder() == Some(folder) => {
+                apply_name(&mut self.durable_names, change);
+                false
+            }
+            _ => true,
+        });
+        self.forget_unreachable();
+        Ok(())
+    }
+
+    /// A durable file with this content, as if everything before had been synced.
+    pub(super) fn put_file(&mut self, path: &Path, bytes: &[u8]) {
+        for operation in std::mem::take(&mut self.unsynced) {
+            match operation.change {
+                Change::Name(change) => apply_name(&mut self.durable_names, &change),
+                Change::File { inode, edit } => {
+                    Arc::make_mut(&mut self.file_mut(inode).durable).apply(&edit, None);
+                }
+            }
+        }
+        let inode = self.lookup(path).unwrap_or_else(|_| self.add_inode(0o644));
+        self.names.insert(path.into(), inode);
+        self.durable_names.insert(path.into(), inode);
+        let whole = Edit::Write { offset: 0, bytes: Arc::new(bytes.to_vec()) };
+        self.clock_ns += 1;
+        let changed_ns = self.clock_ns;
+        let file = self.file_mut(inode);
+        let image = Arc::make_mut(&mut file.volatile);
+        image.apply(&Edit::SetLen(0), None);
+        image.apply(&whole, None);
+        image.changed_ns = changed_ns;
+        file.durable = Arc::clone(&file.volatile);
+        self.forget_unreachable();
+    }
+
+    fn add_inode(&mut self, mode: u32) -> u64 {
+        self.inode_last += 1;
+        self.clock_ns += 1;
+        let empty = Arc::new(Image { changed_ns: self.clock_ns, ..Image::default() });
+        self.inodes.insert(
+            self.inode_last,
+            Inode { volatile: Arc::clone(&empty), durable: empty, mode, gone: false },
+        );
+        self.inode_last
+    }
+
+    fn change_names(&mut self, change: NameChange) {
+        apply_name(&mut self.names, &change);
+        self.unsynced.push(Operation { change: Change::Name(change), falsely_clean: false });
+    }
+
+    /// What to call a file in the trace.
+    fn name_of(&self, inode: u64) -> String {
+        match self.names.iter().find(|(_, named)| **named == inode) {
+            Some((name, _)) => short(name).to_string(),
+            None => format!("(nameless inode {inode})"),
+        }
+    }
+}
+
+fn apply_name(names: &mut Names, change: &NameChange) {
+    match change {
+        NameChange::Create { name, inode } => {
+            names.insert(Arc::clone(name), *inode);
+        }
+        NameChange::Rename { from, to, inode } => {
+            names.remove(from);
+            names.insert(Arc::clone(to), *inode);
+        }
+        NameChange::Remove { name } => {
+            names.remove(name);
+        }
+    }
+}
+
+/// Files.
+impl State {
+    /// What a reader sees of a file.
+    pub(super) fn image(&self, inode: u64) -> &Image {
+        &self.file(inode).volatile
+    }
+
+    pub(super) fn stat(&self, inode: u64) -> FileStat {
+        let file = self.file(inode);
+        FileStat {
+            kind: FileKind::Regular,
+            len: file.volatile.content.len(),
+            device: 1,
+            inode,
+            links: u64::from(self.names.values().any(|named| *named == inode)),
+            mode: file.mode,
+            owner: (0, 0),
+            changed_ns: file.volatile.changed_ns,
+        }
+    }
+
+    pub(super) fn write(&mut self, inode: u64, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let mut bytes = parts.concat();
+        let turn = self.turn(|state| format!("write {} {offset}+{}", state.name_of(inode), bytes.len()))?;
+        let Some(end) = offset.checked_add(bytes.len() as u64).filter(|end| *end <= i64::MAX as u64) else {
+            return Err(errno(libc::EFBIG));
+        };
+        let sectors = Sectors::of(offset, bytes.len());
+        let (through, error) = if let Turn::Stops { bytes } = turn {
+            (sectors.whole_within(bytes), Some(STOPPED))
+        } else if let Some((code, count)) = self.faults.next_write() {
+            (sectors.torn(Tear::Head(count)).end, Some(code))
+        } else {
+            let mut free = self.free_blocks();
+            let fits =
+                Arc::make_mut(&mut self.file_mut(inode).volatile).allocation.take(offset..end, &mut free);
+            ((fits - offset) as usize, (fits < end).then_some(libc::ENOSPC))
+        };
+        bytes.truncate(through);
+        if !bytes.is_empty() {
+            self.edit(inode, Edit::Write { offset, bytes: Arc::new(bytes) });
+        }
+        error.map_or(Ok(()), |code| Err(errno(code)))
+    }
+
+    pub(super) fn set_len(&mut self, inode: u64, len: u64) -> io::Result<()> {
+        self.begin(|state| format!("set_len {} {len}", state.name_of(inode)))?;
+        if len > i64::MAX as u64 {
+            return Err(errno(libc::EFBIG));
+        }
+        self.edit(inode, Edit::SetLen(len));
+        Ok(())
+    }
+
+    pub(super) fn reserve(&mut self, inode: u64, range: Range<u64>) -> io::Result<()> {
+        self.begin(|state| format!("reserve {} {range:?}", state.name_of(inode)))?;
+        self.allocate(inode, range)
+    }
+
+    pub(super) fn zero(&mut self, inode: u64, range: Range<u64>) -> io::Result<()> {
+        self.begin(|state| format!("zero {} {range:?}", state.name_of(inode)))?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.allocate(inode, range.clone())?;
+        self.edit(inode, Edit::Zero(range));
+        Ok(())
+    }
+
+    pub(super) fn set_mark(&mut self, inode: u64, mark: Option<&[u8]>) -> io::Result<()> {
+        self.begin(|state| {
+            let what = if mark.is_some() { "set_mark" } else { "remove_mark" };
+            format!("{what} {}", state.name_of(inode))
+        })?;
+        if self.without_marks {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.edit(inode, Edit::SetMark(mark.map(Arc::from)));
+        Ok(())
+    }
+
+    /// `fdatasync`, or with `all` also the mark and the times: `fsync`.
+    pub(super) fn sync(&mut self, inode: u64, all: bool, point: SyncPoint) -> io::Result<()> {
+        let call = if all { "sync" } else { "sync_data" };
+        self.begin(|state| format!("{call} {point:?} {}", state.name_of(inode)))?;
+        match self.faults.next_sync(point) {
+            SyncFate::Ignored => return Ok(()),
+            SyncFate::Fails => {
+                self.mark_falsely_clean(inode);
+                return Err(errno(libc::EIO));
+            }
+            SyncFate::Succeeds => {}
+        }
+        let file = self.inodes.get_mut(&inode).expect(HELD);
+        let durable = Arc::make_mut(&mut file.durable);
+        let mut left = Vec::new();
+        for operation in std::mem::take(&mut self.unsynced) {
+            match &operation.change {
+                Change::File { inode: of, edit }
+                    if *of == inode && !operation.falsely_clean && (all || edit.is_data()) =>
+                {
+                    durable.apply(edit, None);
+                    supersede(&mut left, inode, edit);
+                }
+                _ => left.push(operation),
+            }
+        }
+        self.unsynced = left;
+        durable.allocation = file.volatile.allocation.clone();
+        if all {
+            durable.changed_ns = file.volatile.changed_ns;
+        }
+        Ok(())
+    }
+
+    /// Memory pressure: falsely clean pages are dropped, and the next reader sees what the disk holds.
+    pub(super) fn evict(&mut self) {
+        let mut reread = BTreeSet::new();
+        self.unsynced.retain(|operation| {
+            if let Change::File { inode, .. } = &operation.change
+                && operation.falsely_clean
+            {
+                reread.insert(*inode);
+            }
+            !operation.falsely_clean
+        });
+        for inode in reread {
+            let old = Arc::clone(&self.file(inode).volatile);
+            let mut image = Image {
+                // Only bytes are dropped with a page.
+                allocation: old.allocation.clone(),
+                changed_ns: old.changed_ns,
+                ..Image::clone(&self.file(inode).durable)
+            };
+            for operation in &self.unsynced {
+                if let Change::File { inode: of, edit } = &operation.change
+                    && *of == inode
+                {
+                    image.apply(edit, None);
+                }
+            }
+            let len_lost = image.content.len() != old.content.len();
+            self.file_mut(inode).volatile = Arc::new(image);
+            if len_lost {
+                // The length lives in the inode, which is not evicted.
+                self.edit(inode, Edit::SetLen(old.content.len()));
+            }
+        }
+    }
+
+    /// What the kernel does with pages whose write-back failed: it takes them for clean. Length and mark are metadata
+    /// and wait for the next sync.
+    fn mark_falsely_clean(&mut self, inode: u64) {
+        for operation in &mut self.unsynced {
+            if let Change::File { inode: of, edit: Edit::Write { .. } | Edit::Zero(_) } = &operation.change {
+                operation.falsely_clean |= *of == inode;
+            }
+        }
+    }
+
+    fn edit(&mut self, inode: u64, edit: Edit) {
+        let file = self.inodes.get_mut(&inode).expect(HELD);
+        Arc::make_mut(&mut file.volatile).apply(&edit, None);
+        if !file.gone {
+            self.unsynced.push(Operation { change: Change::File { inode, edit }, falsely_clean: false });
+        }
+        self.touch(inode);
+    }
+
+    fn touch(&mut self, inode: u64) {
+        self.clock_ns += 1;
+        let now = self.clock_ns;
+        Arc::make_mut(&mut self.file_mut(inode).volatile).changed_ns = now;
+    }
+
+    /// Gives `range` blocks, or nothing.
+    fn allocate(&mut self, inode: u64, range: Range<u64>) -> io::Result<()> {
+        let mut free = self.free_blocks();
+        let mut allocation = self.image(inode).allocation.clone();
+        if allocation.take(range.clone(), &mut free) < range.end {
+            return Err(errno(libc::ENOSPC));
+        }
+        Arc::make_mut(&mut self.file_mut(inode).volatile).allocation = allocation;
+        Ok(())
+    }
+
+    fn free_blocks(&self) -> u64 {
+        let Some(space) = self.space else {
+            return u64::MAX;
+        };
+        let held: BTreeSet<u64> =
+            self.names.values().copied().chain(self.handles.values().map(|handle| handle.inode)).collect();
+        let taken: u64 = held.iter().map(|inode| self.image(*inode).allocation.count()).sum();
+        (space / BLOCK).saturating_sub(taken)
+    }
+
+    fn file(&self, inode: u64) -> &Inode {
+        self.inodes.get(&inode).expect(HELD)
+    }
+
+    fn file_mut(&mut self, inode: u64) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect(HELD)
+    }
+}
+
+/// `forget_unreachable` drops no inode that a name, an open file or an unsynced operation leads to.
+const HELD: &str = "a file stays as long as anything leads to it";
+
+/// What is durable now takes the place of what an earlier, failed sync may or may not have written there.
+fn supersede(earlier: &mut Vec<Operation>, inode: u64, durable: &Edit) {
+    let is_hit = |operation: &Operation| {
+        operation.falsely_clean && matches!(&operation.change, Change::File { inode: of, .. } if *of == inode)
+    };
+    if !earlier.iter().any(is_hit) {
+        return;
+    }
+    *earlier = std::mem::take(earlier)
+        .into_iter()
+        .flat_map(|operation| match &operation.change {
+            Change::File { edit, .. } if is_hit(&operation) => edit
+                .without(durable)
+                .into_iter()
+                .map(|edit| Operation { change: Change::File { inode, edit }, falsely_clean: true })
+                .collect(),
+            _ => vec![operation],
+        })
+        .collect();
+}
+
+/// Open files, locks and the order of things.
+impl State {
+    pub(super) fn open(&mut self, inode: u64) -> u64 {
+        self.handle_last += 1;
+        self.handles.insert(self.handle_last, Handle { inode, lock: None });
+        self.handle_last
+    }
+
+    pub(super) fn close(&mut self, handle: u64) {
+        self.handles.remove(&handle);
+    }
+
+    pub(super) fn try_lock(&mut self, handle: u64, lock: Lock) -> bool {
+        let Some(inode) = self.handles.get(&handle).map(|held| held.inode) else {
+            return false;
+        };
+        let against = |(other, held): (&u64, &Handle)| {
+            *other != handle
+                && held.inode == inode
+                && match held.lock {
+                    None => false,
+                    Some(Lock::Shared) => lock == Lock::Exclusive,
+                    Some(Lock::Exclusive) => true,
+                }
+        };
+        if self.handles.iter().any(against) {
+            return false;
+        }
+        if let Some(held) = self.handles.get_mut(&handle) {
+            held.lock = Some(lock);
+        }
+        true
+    }
+
+    pub(super) fn unsynced(&self) -> &[Operation] {
+        &self.unsynced
+    }
+
+    pub(super) fn unsynced_trace(&self) -> Vec<String> {
+        let describe = |operation: &Operation| {
+            let mut line = match &operation.change {
+                Change::Name(change) => change.to_string(),
+                Change::File { inode, edit } => edit.describe(&self.name_of(*inode)),
+            };
+            if operation.falsely_clean {
+                line.push_str(" (falsely clean)");
+            }
+            line
+        };
+        self.unsynced.iter().map(describe).collect()
+    }
+
+    /// Counts an operation that happens wholly or not at all.
+    fn begin(&mut self, describe: impl FnOnce(&State) -> String) -> io::Result<()> {
+        match self.turn(describe)? {
+            Turn::Runs => Ok(()),
+            Turn::Stops { .. } => Err(errno(STOPPED)),
+        }
+    }
+
+    fn turn(&mut self, describe: impl FnOnce(&State) -> String) -> io::Result<Turn> {
+        let turn = self.faults.next_operation()?;
+        if self.trace.is_some() {
+            let mut line = describe(self);
+            if let Turn::Stops { .. } = turn {
+                line.push_str(" (stopped here)");
+            }
+            self.trace.get_or_insert_default().push(line);
+        }
+        Ok(turn)
+    }
+}
