@@ -1,51 +1,4 @@
 //! The simulated disk: all that a crash, a power cut or a failing device may do to a store, at will.
-//!
-//! A [`SimDisk`] keeps two states apart. The *volatile* one is what a reader sees. The *durable* one is what a power
-//! cut leaves for certain. Between them stands the list of *unsynced operations*, in the order in which they
-//! happened; each sync moves its share of that list into the durable state, and no more than its share:
-//!
-//! | sync | makes durable | and not |
-//! |---|---|---|
-//! | `sync_data` | the file's bytes and length | its mark, its name, other files |
-//! | `sync` | the file's bytes, length and mark | its name, other files |
-//! | `sync_dir` | the names in that folder | the content of any file |
-//!
-//! A power cut leaves the durable state and *any* subset of the unsynced operations, applied in order. That is more
-//! than any one file system does: a store that is safe here relies on nothing that only ext4 promises.
-//!
-//! A crash test counts the operations on a first pass, stops at each of them on the next, and looks at every image
-//! that a kill or a power cut at that point may leave:
-//!
-//! ```
-//! use steadfast::disk::{Access, Disk, SimDisk, SyncPoint};
-//!
-//! /// Replaces a file the safe way.
-//! fn replace(disk: &SimDisk) -> std::io::Result<()> {
-//!     let file = disk.open("/new".as_ref(), Access::Create { mode: 0o644 })?;
-//!     file.write_at(&[&[2; 2000]], 0)?;
-//!     file.sync_data(SyncPoint::Copy)?;
-//!     disk.rename("/new".as_ref(), "/file".as_ref())?;
-//!     disk.sync_dir("/".as_ref(), SyncPoint::CopyName)
-//! }
-//!
-//! fn disk_with_old_file() -> SimDisk {
-//!     let disk = SimDisk::new();
-//!     disk.put_file("/file", &[1; 2000]);
-//!     disk
-//! }
-//!
-//! let first = disk_with_old_file();
-//! replace(&first).expect("nothing fails here");
-//! for stop in 1..=first.operations() {
-//!     let disk = disk_with_old_file();
-//!     disk.stop_at(stop);
-//!     assert!(replace(&disk).is_err_and(|error| SimDisk::is_stop(&error)));
-//!     for survivors in disk.power_cuts(0, 12, 100) {
-//!         let found = disk.power_cut(&survivors).read_file("/file");
-//!         assert!(found == Some(vec![1; 2000]) || found == Some(vec![2; 2000]), "{stop}: {survivors}");
-//!     }
-//! }
-//! ```
 
 mod content;
 mod faults;
@@ -63,11 +16,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Access, Disk, DiskFile, Durability, FileStat, Lock, SyncPoint};
-use faults::{STOPPED, errno};
+use faults::errno;
 use state::State;
 pub use survivors::{Survivors, Tear};
 
 /// A disk in memory that loses, reorders and tears what was not synced.
+///
+/// It keeps two states apart. The *volatile* one is what a reader sees. The *durable* one is what a power
+/// cut leaves for certain. Between them stands the list of *unsynced operations*, in the order in which they
+/// happened; each sync moves its share of that list into the durable state, and no more than its share:
+///
+/// | sync | makes durable | and not |
+/// |---|---|---|
+/// | `sync_data` | the file's bytes and length | its mark, its name, other files |
+/// | `sync` | the file's bytes, length and mark | its name, other files |
+/// | `sync_dir` | the names in that folder | the content of any file |
+///
+/// A power cut leaves the durable state and *any* subset of the unsynced operations, applied in order. That is more
+/// than any one file system does: a store that is safe here relies on nothing that only ext4 promises.
 ///
 /// A clone is another handle of the same disk; [`killed`](SimDisk::killed) and [`power_cut`](SimDisk::power_cut)
 /// make new disks and leave this one as it is. Images share what they have in common, so that a test can afford
@@ -95,6 +61,40 @@ pub use survivors::{Survivors, Tear};
 /// assert_eq!(disk.power_cut(&Survivors::none()).read_file("/data"), Some(b"hello".to_vec()));
 /// # Ok(())
 /// # }
+/// ```
+///
+/// A crash test counts the operations on a first pass, stops at each of them on the next, and looks at every image
+/// that a kill or a power cut at that point may leave:
+///
+/// ```
+/// use steadfast::disk::{Access, Disk, SimDisk, SyncPoint};
+///
+/// /// Replaces a file the safe way.
+/// fn replace(disk: &SimDisk) -> std::io::Result<()> {
+///     let file = disk.open("/new".as_ref(), Access::Create { mode: 0o644 })?;
+///     file.write_at(&[&[2; 2000]], 0)?;
+///     file.sync_data(SyncPoint::Copy)?;
+///     disk.rename("/new".as_ref(), "/file".as_ref())?;
+///     disk.sync_dir("/".as_ref(), SyncPoint::CopyName)
+/// }
+///
+/// fn disk_with_old_file() -> SimDisk {
+///     let disk = SimDisk::new();
+///     disk.put_file("/file", &[1; 2000]);
+///     disk
+/// }
+///
+/// let first = disk_with_old_file();
+/// replace(&first).expect("nothing fails here");
+/// for stop in 1..=first.operations() {
+///     let disk = disk_with_old_file();
+///     disk.stop_at(stop);
+///     assert!(replace(&disk).is_err_and(|error| SimDisk::is_stop(&error)));
+///     for survivors in disk.power_cuts(0, 12, 100) {
+///         let found = disk.power_cut(&survivors).read_file("/file");
+///         assert!(found == Some(vec![1; 2000]) || found == Some(vec![2; 2000]), "{stop}: {survivors}");
+///     }
+/// }
 /// ```
 #[derive(Clone, Default)]
 pub struct SimDisk(Arc<Mutex<State>>);
@@ -174,6 +174,9 @@ impl SimDisk {
 
 /// What goes wrong. Counts start with the call: 1 is the very next.
 impl SimDisk {
+    /// The OS error of every call after the stop: `ESHUTDOWN`, which no file system returns.
+    pub const STOP_OS_ERROR: i32 = faults::STOPPED;
+
     /// The `operation`-th operation from now does not happen, and from then on every call fails with an error that
     /// [`is_stop`](SimDisk::is_stop) knows: the program has ended. 0 takes this back.
     pub fn stop_at(&self, operation: u64) {
@@ -191,9 +194,9 @@ impl SimDisk {
         self.state().faults.is_stopped()
     }
 
-    /// Whether this is the error that stands for the program's end (`ESHUTDOWN`).
+    /// Whether this error stands for the program's end ([`STOP_OS_ERROR`](SimDisk::STOP_OS_ERROR)).
     pub fn is_stop(error: &io::Error) -> bool {
-        error.raw_os_error() == Some(STOPPED)
+        error.raw_os_error() == Some(SimDisk::STOP_OS_ERROR)
     }
 
     /// The `sync`-th sync from now (of a file or a folder) fails with `EIO`.
@@ -269,8 +272,8 @@ impl SimDisk {
     /// The disk after a power cut that left these of the unsynced operations, applied in order to what was durable.
     ///
     /// A write past the durable length extends the file, the gap reads as zeros. An operation on a file without a
-    /// durable name has no effect, unless the operation that names it survives too. A rename may survive the creation
-    /// of the name it replaces.
+    /// durable name has no effect, unless the operation that names it survives too. A rename may survive although the
+    /// creation of the old name did not: the new name leads to the file then, and the old one nowhere.
     pub fn power_cut(&self, survivors: &Survivors) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(self.state().power_cut(survivors))))
     }

@@ -87,33 +87,43 @@ impl Edit {
 
     /// What is left to survive of this one, once `later` is durable over it: up to two pieces.
     pub(super) fn without(&self, later: &Edit) -> Vec<Edit> {
-        let gone = match later {
-            Edit::Write { offset, bytes } => *offset..*offset + bytes.len() as u64,
-            Edit::Zero(range) => range.clone(),
-            Edit::SetLen(len) => *len..u64::MAX,
-            Edit::SetMark(_) => return vec![self.clone()],
+        let (Some(held), Some(gone)) = (self.range(), later.range()) else {
+            return vec![self.clone()];
         };
-        let held = match self {
-            Edit::Write { offset, bytes } => *offset..*offset + bytes.len() as u64,
-            Edit::Zero(range) => range.clone(),
-            Edit::SetLen(_) | Edit::SetMark(_) => return vec![self.clone()],
-        };
-        if gone.end <= held.start || held.end <= gone.start {
+        let both = held.start.max(gone.start)..held.end.min(gone.end);
+        if both.is_empty() {
             return vec![self.clone()];
         }
-        [held.start..gone.start, gone.end..held.end]
-            .into_iter()
-            .filter(|piece| !piece.is_empty())
-            .map(|piece| match self {
-                Edit::Write { offset, bytes } => Edit::Write {
-                    offset: piece.start,
-                    bytes: Arc::new(
-                        bytes[(piece.start - offset) as usize..(piece.end - offset) as usize].to_vec(),
-                    ),
-                },
-                _ => Edit::Zero(piece),
-            })
-            .collect()
+        let piece = |part: Range<u64>| match self {
+            Edit::Write { offset, bytes } => {
+                let bytes = &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
+                Edit::Write { offset: part.start, bytes: Arc::new(bytes.to_vec()) }
+            }
+            _ => Edit::Zero(part),
+        };
+        match (self, later) {
+            // Zeroing does not grow a file: if this write did, that may survive, but as zeros.
+            (Edit::Write { offset, bytes }, Edit::Zero(_)) => {
+                let mut bytes = bytes.to_vec();
+                bytes[(both.start - offset) as usize..(both.end - offset) as usize].fill(0);
+                vec![Edit::Write { offset: *offset, bytes: Arc::new(bytes) }]
+            }
+            _ => [held.start..both.start, both.end..held.end]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .map(piece)
+                .collect(),
+        }
+    }
+
+    /// Where it leaves nothing of the bytes before it.
+    fn range(&self) -> Option<Range<u64>> {
+        match self {
+            Edit::Write { offset, bytes } => Some(*offset..*offset + bytes.len() as u64),
+            Edit::Zero(range) => Some(range.clone()),
+            Edit::SetLen(len) => Some(*len..u64::MAX),
+            Edit::SetMark(_) => None,
+        }
     }
 }
 
@@ -225,11 +235,15 @@ mod tests {
     #[test]
     fn a_later_edit_leaves_the_bytes_around_it() {
         let write = Edit::Write { offset: 10, bytes: Arc::new((0..10).collect()) };
-        let pieces = write.without(&Edit::Zero(12..15));
+        let pieces = write.without(&Edit::Write { offset: 12, bytes: Arc::new(vec![9; 3]) });
         assert!(matches!(&pieces[..], [
             Edit::Write { offset: 10, bytes: head },
             Edit::Write { offset: 15, bytes: tail },
         ] if **head == [0, 1] && **tail == [5, 6, 7, 8, 9]));
+        let pieces = write.without(&Edit::Zero(12..99));
+        assert!(matches!(&pieces[..], [
+            Edit::Write { offset: 10, bytes },
+        ] if **bytes == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
         assert!(write.without(&Edit::SetLen(5)).is_empty());
         assert_eq!(write.without(&Edit::SetLen(20)).len(), 1);
     }

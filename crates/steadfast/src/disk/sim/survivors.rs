@@ -7,6 +7,8 @@ use super::operation::{Operation, Sectors};
 /// Which unsynced operations a power cut leaves: any of them, in any combination, and the last surviving write
 /// perhaps torn.
 ///
+/// Two are equal if they say the same of every place, those behind the end of the list included.
+///
 /// ```
 /// use steadfast::disk::{Access, Disk, SimDisk, Survivors, Tear};
 ///
@@ -26,7 +28,7 @@ use super::operation::{Operation, Sectors};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survivors {
-    /// By place in the list of unsynced operations.
+    /// By place in the list of unsynced operations. Does not end with `rest`, so that equal sets look equal.
     kept: Vec<bool>,
     /// What becomes of the operations behind `kept`.
     rest: bool,
@@ -93,12 +95,19 @@ impl Survivors {
             }
             self.kept[place] = survives;
         }
+        self.shortest()
+    }
+
+    fn shortest(mut self) -> Survivors {
+        while self.kept.last() == Some(&self.rest) {
+            self.kept.pop();
+        }
         self
     }
 }
 
 impl fmt::Display for Survivors {
-    /// A digit an operation, 1 for a survivor: `1101, the last write torn: Head(1)`.
+    /// A digit an operation up to the last survivor, 1 for those that survive: `1101, the last write torn: Head(1)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.kept.is_empty() {
             f.write_str(if self.rest { "all" } else { "none" })?;
@@ -153,7 +162,7 @@ pub(super) fn power_cuts(
 }
 
 fn subset(count: usize, survives: impl FnMut(usize) -> bool) -> Survivors {
-    Survivors { kept: (0..count).map(survives).collect(), rest: false, tear: None }
+    Survivors { kept: (0..count).map(survives).collect(), rest: false, tear: None }.shortest()
 }
 
 /// A few ways to tear a write of so many sectors: after the first, in the middle, before the last; from either end.
