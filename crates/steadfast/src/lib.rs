@@ -4,9 +4,18 @@ compile_error!(
     "steadfast supports 64-bit Linux only (x86-64 and aarch64): its promises rest on what that kernel does"
 );
 
+mod atomic;
+mod batch;
 pub mod disk;
 mod error;
+mod holder;
+mod journal;
 mod range;
+pub mod store;
 mod sys;
+
+pub use atomic::{AtomicMapping, AtomicOptions};
+pub use holder::Holder;
+pub use store::{CommitId, JournalReport, RecordReport, Recovery, Resolution, Status, inspect, recover};
 
 pub use error::{Error, ErrorKind, Result};

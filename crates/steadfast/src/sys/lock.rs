@@ -15,7 +15,7 @@ use crate::disk::Lock;
 
 /// One byte far beyond any data, so that a program's own record locks and ours do not meet by accident,
 /// while a lock of the whole file by anybody does exclude us.
-const LOCK_OFFSET: i64 = i64::MAX - 1;
+pub(crate) const LOCK_OFFSET: i64 = i64::MAX - 1;
 
 /// Tries to take `lock`: `false` if another open file description holds one against it.
 pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> io::Result<bool> {

@@ -1,0 +1,531 @@
+//! Memory that commits: a private working image, a tracker of what changed, and a store that holds what was committed.
+
+mod capture;
+mod copy;
+mod options;
+mod working;
+
+use std::fmt;
+use std::ops::{Deref, DerefMut, Range, RangeBounds};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use options::AtomicOptions;
+
+use crate::batch::Batch;
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::range;
+use crate::store::{CommitId, Flush, Status, Store};
+use crate::sys::fork::Birth;
+use working::Working;
+
+/// Memory that commits: private until [`commit`](AtomicMapping::commit), durable after it, all or nothing through any crash.
+///
+/// It derefs to `[u8]`, so plain stores change it. What is not committed is lost when the map is dropped or the process
+/// dies; what is committed is found by the next open. Dropping closes ([`close`](AtomicMapping::close) reports what a drop
+/// can only log).
+///
+/// ```
+/// use steadfast::AtomicMapping;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state.bin");
+/// let mut map = AtomicMapping::options().create(true).len(1 << 20).allow_volatile(true).load(&path)?;
+/// map[0..8].copy_from_slice(&7u64.to_le_bytes());     // a plain store: commit finds it
+/// map.edit(4096..8192)?.fill(7);                      // a declared edit: commit need not search
+/// let id = map.commit()?;
+///
+/// map[0] = 99;
+/// map.rollback()?;                                    // back to `id`
+/// assert_eq!(map[0], 7);
+/// assert_eq!(map.status().durable, id);
+/// map.close()?;                                       // a plain file is left
+/// assert_eq!(std::fs::read(&path)?[4096], 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # In a forked child
+///
+/// The memory is not there (`MADV_DONTFORK`): calls return [`ErrorKind::Forked`], and access through a slice is a fault.
+pub struct AtomicMapping {
+    // Before the store: the memory goes first, then the file is closed.
+    working: Working,
+    store: Box<dyn Store>,
+    disk: Arc<dyn Disk>,
+    len: usize,
+    /// The smallest length since the last commit.
+    len_min: usize,
+    /// Ranges that the program said it would change, since the last commit.
+    declared: Vec<Range<usize>>,
+    /// All of it was lent out mutably since the last commit: the kernel must be asked what changed.
+    lent_whole: bool,
+    /// A raw pointer was handed out: stores may come at any time, so every commit asks.
+    lent_raw: bool,
+    /// Why memory and store may no longer agree, if so.
+    latched: Option<String>,
+    birth: Birth,
+}
+
+impl fmt::Debug for AtomicMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtomicMapping").field("len", &self.len).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl AtomicMapping {
+    /// How to open one. See [`AtomicMapping`] for an example.
+    #[must_use]
+    pub fn options() -> AtomicOptions {
+        AtomicOptions::default()
+    }
+
+    fn begin(disk: Arc<dyn Disk>, store: Box<dyn Store>, working: Working) -> AtomicMapping {
+        let len = store.committed_len() as usize;
+        AtomicMapping {
+            working,
+            store,
+            disk,
+            len,
+            len_min: len,
+            declared: Vec::new(),
+            lent_whole: false,
+            lent_raw: false,
+            latched: None,
+            birth: Birth::here(),
+        }
+    }
+
+    /// The data file, links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.store.path()
+    }
+
+    /// Length of the working image in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// No bytes at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved.
+    #[must_use]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.working.as_ptr()
+    }
+
+    /// Where the memory starts, for stores through a raw pointer.
+    ///
+    /// From here on every commit asks the kernel what changed. A store that races with a call on this map may be part of
+    /// that commit, of the next, or of both; it is not lost. Whoever dereferences answers for aliasing.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.lent_raw = true;
+        self.working.as_ptr()
+    }
+
+    /// Declares that `range` will change, and lends it: the next commit records it without searching.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`](ErrorKind::OutOfRange) or [`InvalidInput`](ErrorKind::InvalidInput) for a range that is not within
+    /// the map.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(100).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map.edit(10..20)?.fill(1);
+    /// assert!(map.edit(90..101).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn edit(&mut self, range: impl RangeBounds<usize>) -> Result<&mut [u8]> {
+        self.check_process("edit")?;
+        let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, "edit"))?;
+        if !range.is_empty() {
+            self.declared.push(range.clone());
+        }
+        Ok(&mut self.working.bytes_mut(self.len)[range])
+    }
+
+    /// Copies `bytes` to `offset`: a declared edit.
+    ///
+    /// # Errors
+    ///
+    /// As [`edit`](AtomicMapping::edit), which has an example.
+    pub fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let range = range::span(offset, bytes.len(), self.len)
+            .map_err(|error| self.range_error(error, "write_at"))?;
+        self.edit(range)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Copies bytes at `offset` into `buf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`edit`](AtomicMapping::edit), which has an example.
+    pub fn read_at(&self, offset: usize, buf: &mut [u8]) -> Result<()> {
+        self.check_process("read_at")?;
+        let range =
+            range::span(offset, buf.len(), self.len).map_err(|error| self.range_error(error, "read_at"))?;
+        buf.copy_from_slice(&self[range]);
+        Ok(())
+    }
+
+    /// The value at `offset`, in place.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`](ErrorKind::OutOfRange) where it does not fit, [`InvalidInput`](ErrorKind::InvalidInput) where `offset` is
+    /// not aligned for `T`.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
+    /// *map.typed_mut::<u64>(8)? = 5;
+    /// assert_eq!(*map.typed::<u64>(8)?, 5);
+    /// assert!(map.typed::<u64>(9).is_err(), "misaligned");
+    /// assert!(map.typed::<u64>(60).is_err(), "too short");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn typed<T: FromBytes + KnownLayout + Immutable>(&self, offset: usize) -> Result<&T> {
+        self.check_process("typed")?;
+        let range = range::span(offset, size_of::<T>(), self.len)
+            .map_err(|error| self.range_error(error, "typed"))?;
+        T::ref_from_bytes(&self[range.clone()]).map_err(|_| self.misaligned::<T>(range, "typed"))
+    }
+
+    /// The value at `offset`, in place, to be changed: a declared edit.
+    ///
+    /// # Errors
+    ///
+    /// As [`typed`](AtomicMapping::typed), which has an example.
+    pub fn typed_mut<T: FromBytes + IntoBytes + KnownLayout>(&mut self, offset: usize) -> Result<&mut T> {
+        self.check_process("typed_mut")?;
+        let range = range::span(offset, size_of::<T>(), self.len)
+            .map_err(|error| self.range_error(error, "typed_mut"))?;
+        if !(self.as_ptr() as usize + offset).is_multiple_of(align_of::<T>()) {
+            return Err(self.misaligned::<T>(range, "typed_mut"));
+        }
+        let misaligned = self.misaligned::<T>(range.clone(), "typed_mut");
+        T::mut_from_bytes(self.edit(range)?).map_err(|_| misaligned)
+    }
+
+    /// Makes everything since the last commit durable, all or nothing, and returns the commit's number.
+    ///
+    /// With nothing changed it writes nothing and returns the number of the last commit.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotCommitted`](ErrorKind::NotCommitted): nothing happened (a full disk, mostly); memory is as it was, and the same
+    ///   call may succeed later.
+    /// - [`InDoubt`](ErrorKind::InDoubt): the disk failed, and so did the attempt to go on with a fresh journal; the next open
+    ///   decides.
+    /// - [`Latched`](ErrorKind::Latched): refused after an earlier failure.
+    /// - [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; refused from now on.
+    pub fn commit(&mut self) -> Result<CommitId> {
+        self.commit_with(Flush::Now)
+    }
+
+    /// Commits atomically and in order, but leaves the flush to the next commit that flushes, checkpoint or close: a crash
+    /// before that takes this commit, and all after it, away as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](AtomicMapping::commit).
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map[0] = 1;
+    /// let id = map.commit_relaxed()?;
+    /// assert!(map.status().durable < id);
+    /// map.commit()?;
+    /// assert!(map.status().durable >= id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit_relaxed(&mut self) -> Result<CommitId> {
+        self.commit_with(Flush::Later)
+    }
+
+    fn commit_with(&mut self, flush: Flush) -> Result<CommitId> {
+        self.check("commit")?;
+        let committed_len = self.store.committed_len() as usize;
+        let search = self.lent_whole || self.lent_raw;
+        let capture = self.capture(search)?;
+        let batch = Batch {
+            len_min: self.len_min.min(committed_len) as u64,
+            len: self.len as u64,
+            extents: &capture.extents,
+            bytes: &capture.bytes,
+        };
+        // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
+        let id = self.store.commit(&batch, flush)?;
+        let folded = self.working.fold(&batch, committed_len, &capture.private, self.lent_raw);
+        self.declared.clear();
+        self.lent_whole = false;
+        self.len_min = self.len;
+        if let Err(error) = folded {
+            // The commit is durable; but what rollback would return to is not what was committed.
+            self.latched = Some(format!("the committed image could not be kept up to date in memory ({error})"));
+            return Ok(id);
+        }
+        self.give_memory_back();
+        Ok(id)
+    }
+
+    /// Once private copies of committed pages have piled up, lets the data file's page cache hold them again.
+    fn give_memory_back(&mut self) {
+        if self.lent_raw || !self.working.wants_memory_back() {
+            return;
+        }
+        // A view can fall back on the data file only once that holds the last commit. If it cannot be brought there, the
+        // status says why and the copies stay.
+        if self.working.is_view() && self.store.checkpoint().is_err() {
+            return;
+        }
+        self.refresh_working();
+    }
+
+    fn refresh_working(&mut self) {
+        if let Err(error) = self.working.refresh(&*self.store) {
+            self.latched = Some(format!("the working image could not be mapped again ({error})"));
+        }
+    }
+
+    /// Throws everything since the last commit away.
+    ///
+    /// # Errors
+    ///
+    /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is.
+    pub fn rollback(&mut self) -> Result<()> {
+        self.check("rollback")?;
+        self.store.check()?;
+        if let Err(error) = self.working.roll_back(&*self.store) {
+            self.latched = Some(format!("a rollback failed half-way ({error})"));
+            return Err(error);
+        }
+        self.len = self.store.committed_len() as usize;
+        self.len_min = self.len;
+        self.declared.clear();
+        self.lent_whole = false;
+        Ok(())
+    }
+
+    /// Sets the length: part of the next commit, or of the rollback. New bytes are zeros, also those that were cut off before.
+    ///
+    /// Growth costs no disk space until something is stored there. Beyond what was reserved the memory moves.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a length beyond the address space,
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) where the kernel has no room; the length is then as it was.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(10).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map.edit(..)?.fill(1);
+    /// map.resize(5)?;
+    /// map.resize(20)?;
+    /// assert_eq!(map[..], [[1; 5].as_slice(), &[0; 15]].concat());
+    /// map.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resize(&mut self, len: usize) -> Result<()> {
+        self.check("resize")?;
+        if len > isize::MAX as usize {
+            return Err(Error::new(ErrorKind::InvalidInput, "resize", format!("{len} bytes are beyond the address space"))
+                .path(self.path()));
+        }
+        if len > self.len {
+            self.working
+                .grow(&*self.store, self.len, len)
+                .map_err(|error| Error::from_io("resize", error).path(self.store.path()))?;
+        }
+        self.len = len;
+        self.len_min = self.len_min.min(len);
+        // What was declared and then cut off is zeros now, which the smallest length says already.
+        if self.len_min == len {
+            self.declared.retain_mut(|range| {
+                range.end = range.end.min(len);
+                range.start < range.end
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs `work`, commits if it returns `Ok`, and rolls back if it returns `Err` or panics.
+    ///
+    /// What was changed before the call and not committed shares its fate.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and those of [`commit`](AtomicMapping::commit); after [`NotCommitted`](ErrorKind::NotCommitted) the map
+    /// is rolled back too.
+    ///
+    /// ```
+    /// # use steadfast::{AtomicMapping, Error, ErrorKind};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
+    /// let refused = map.transaction(|map| {
+    ///     map[0] = 1;
+    ///     Err::<(), _>(Error::new(ErrorKind::InvalidInput, "transfer", "not enough money"))
+    /// });
+    /// assert!(refused.is_err());
+    /// assert_eq!(map[0], 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn transaction<T, E: From<Error>>(
+        &mut self,
+        work: impl FnOnce(&mut AtomicMapping) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(Ok(value)) => match self.commit() {
+                Ok(_) => Ok(value),
+                Err(error) => {
+                    if error.kind() == ErrorKind::NotCommitted {
+                        self.rollback()?;
+                    }
+                    Err(error.into())
+                }
+            },
+            Ok(Err(error)) => {
+                self.rollback()?;
+                Err(error)
+            }
+            Err(panic) => {
+                if let Err(error) = self.rollback() {
+                    log::error!("while a panic unwinds: {error}");
+                }
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Writes a plain file that holds the last commit: first under another name, then, durably, under this one. What is not
+    /// committed is not in it.
+    ///
+    /// An existing file at `path` is replaced as a whole or not at all. Zeros take no space in the copy.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) where `path` is the data file itself or something else than a regular file,
+    /// [`Locked`](ErrorKind::Locked) or [`RecoveryNeeded`](ErrorKind::RecoveryNeeded) where it is itself open for commits.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
+    /// let copy = folder.path().join("backup.bin");
+    /// map.copy_to(&copy)?;
+    /// assert_eq!(std::fs::read(&copy)?, [0; 64]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn copy_to(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.check("copy")?;
+        copy::copy_committed(&*self.store, &*self.disk, path.as_ref())
+    }
+
+    /// Where the map stands. See [`AtomicMapping`] for an example.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = self.store.status();
+        if status.latched.is_none() {
+            status.latched.clone_from(&self.latched);
+        }
+        status
+    }
+
+    /// Brings the last commit into the plain file and empties the journal. What is not committed stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the disk reports. The commits are safe in the journal, and the next checkpoint tries again.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        self.check("checkpoint")?;
+        self.store.checkpoint()?;
+        let unchanged = self.declared.is_empty()
+            && !self.lent_whole
+            && !self.lent_raw
+            && self.len as u64 == self.store.committed_len()
+            && self.len_min == self.len;
+        if unchanged && self.working.is_view() {
+            self.refresh_working();
+        }
+        Ok(())
+    }
+
+    /// Checkpoints, removes the journal and the mark, and lets go of the file: a plain file is left that holds the last commit.
+    ///
+    /// What was not committed is lost.
+    ///
+    /// # Errors
+    ///
+    /// A latched map, or a disk that refuses: nothing is removed then, and the next open recovers.
+    pub fn close(mut self) -> Result<()> {
+        self.check("close")?;
+        self.store.close()
+    }
+
+    fn check_process(&self, operation: &'static str) -> Result<()> {
+        if self.birth.is_elsewhere() {
+            return Err(Error::new(ErrorKind::Forked, operation, "the map belongs to the parent of this process")
+                .path(self.path())
+                .advice("open the file anew after the parent has closed it"));
+        }
+        Ok(())
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        self.check_process(operation)?;
+        match &self.latched {
+            None => Ok(()),
+            Some(reason) => {
+                Err(Error::new(ErrorKind::Latched, operation, format!("refused after an earlier failure: {reason}"))
+                    .path(self.path())
+                    .advice("read what you need, drop the map and open the file again: it holds the last commit"))
+            }
+        }
+    }
+
+    fn range_error(&self, error: range::RangeError, operation: &'static str) -> Error {
+        error.into_error(operation).path(self.path())
+    }
+
+    fn misaligned<T>(&self, range: Range<usize>, operation: &'static str) -> Error {
+        Error::new(
+            ErrorKind::InvalidInput,
+            operation,
+            format!("offset {} is not a multiple of {}, which {} needs", range.start, align_of::<T>(), std::any::type_name::<T>()),
+        )
+        .path(self.path())
+        .range(range.start as u64..range.end as u64)
+    }
+}
+
+impl Deref for AtomicMapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.working.bytes(self.len)
+    }
+}
+
+impl DerefMut for AtomicMapping {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.lent_whole = true;
+        self.working.bytes_mut(self.len)
+    }
+}

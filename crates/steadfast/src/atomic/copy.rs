@@ -1,0 +1,83 @@
+//! A plain copy of the last commit, whole or not at all.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Access, Disk, FileKind, SyncPoint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
+use crate::store::Store;
+
+const CHUNK_BYTES: u64 = 1 << 20;
+/// Runs of zeros of this size are left as holes.
+const HOLE_BYTES: usize = 64 << 10;
+
+pub(super) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> Result<()> {
+    store.check()?;
+    let failed = |error| Error::from_io("copy", error).path(to);
+    let target = disk.resolve(to).map_err(failed)?;
+    refuse_target(store, disk, &target)?;
+    let source = disk.stat(store.path()).map_err(|error| Error::from_io("copy", error).path(store.path()))?;
+
+    let temporary = temporary_for(&target);
+    match disk.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let write = || -> Result<()> {
+        let file = disk.open(&temporary, Access::CreateNew { mode: source.mode }).map_err(failed)?;
+        let len = store.committed_len();
+        file.set_len(len).map_err(failed)?;
+        let mut chunk = vec![0; CHUNK_BYTES.min(len.max(1)) as usize];
+        let mut at = 0;
+        while at < len {
+            let count = CHUNK_BYTES.min(len - at) as usize;
+            store.read_committed(&mut chunk[..count], at)?;
+            for (index, piece) in chunk[..count].chunks(HOLE_BYTES).enumerate() {
+                if piece.iter().any(|&byte| byte != 0) {
+                    file.write_at(&[piece], at + (index * HOLE_BYTES) as u64).map_err(failed)?;
+                }
+            }
+            at += count as u64;
+        }
+        file.sync(SyncPoint::Copy).map_err(failed)?;
+        disk.rename(&temporary, &target).map_err(failed)
+    };
+    write().inspect_err(|_| {
+        // The cause is what matters.
+        let _ = disk.remove(&temporary);
+    })?;
+    disk.sync_dir(journal::folder_of(&target), SyncPoint::CopyName).map_err(failed)
+}
+
+fn temporary_for(target: &Path) -> PathBuf {
+    let mut name = OsString::from(target.as_os_str());
+    name.push(".steadfast.copy");
+    PathBuf::from(name)
+}
+
+fn refuse_target(store: &dyn Store, disk: &dyn Disk, target: &Path) -> Result<()> {
+    let refuse = |kind, reason: &'static str| Err(Error::new(kind, "copy", reason).path(target));
+    if target == journal::path_for(store.path()) {
+        return refuse(ErrorKind::InvalidInput, "the target is the journal of the file that is copied");
+    }
+    match disk.stat(&journal::path_for(target)) {
+        Ok(_) => {
+            return refuse(
+                ErrorKind::RecoveryNeeded,
+                "a journal stands beside the target: it is open for commits, or waits for recovery",
+            );
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::from_io("copy", error).path(target)),
+    }
+    let (Ok(there), Ok(here)) = (disk.stat(target), disk.stat(store.path())) else { return Ok(()) };
+    if there.kind != FileKind::Regular {
+        return refuse(ErrorKind::InvalidInput, "the target exists and is not a regular file");
+    }
+    if (there.device, there.inode) == (here.device, here.inode) {
+        return refuse(ErrorKind::InvalidInput, "the target is the file that is copied");
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! How an atomic map is opened.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::AtomicMapping;
+use super::working::Working;
+use crate::batch::Batch;
+use crate::disk::{Disk, RealDisk};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Flush, JournaledFileOptions, Store};
+
+/// Options of an [`AtomicMapping`], which has an example.
+#[derive(Debug, Clone, Default)]
+pub struct AtomicOptions {
+    create: bool,
+    len: Option<usize>,
+    reserve: usize,
+    file: JournaledFileOptions,
+}
+
+impl AtomicOptions {
+    /// Create the file if it does not exist, and let [`len`](AtomicOptions::len) grow it. Default: no.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self.file = self.file.create(create);
+        self
+    }
+
+    /// The least length in bytes. A shorter file is grown to it, as a commit of its own, if it may be created; else it is an
+    /// error. A longer file stays as long as it is. Default: the file's length.
+    #[must_use]
+    pub fn len(mut self, len: usize) -> Self {
+        self.len = Some(len);
+        self
+    }
+
+    /// Addresses to reserve, in bytes: growth within them never moves the memory. Costs no memory. Default: the length.
+    #[must_use]
+    pub fn reserve(mut self, bytes: usize) -> Self {
+        self.reserve = bytes;
+        self
+    }
+
+    /// After each durable commit, show its bytes to readers of the plain file. Default: no.
+    #[must_use]
+    pub fn publish(mut self, publish: bool) -> Self {
+        self.file = self.file.publish(publish);
+        self
+    }
+
+    /// Size of the journal in bytes: see [`JournaledFileOptions::journal_bytes`].
+    #[must_use]
+    pub fn journal_bytes(mut self, bytes: u64) -> Self {
+        self.file = self.file.journal_bytes(bytes);
+        self
+    }
+
+    /// How long to wait for another writer to let go of the file. Default: not at all.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.file = self.file.lock_timeout(timeout);
+        self
+    }
+
+    /// Accept a data file with several hard links: see [`JournaledFileOptions::allow_hard_links`].
+    #[must_use]
+    pub fn allow_hard_links(mut self, allow: bool) -> Self {
+        self.file = self.file.allow_hard_links(allow);
+        self
+    }
+
+    /// Accept a journal on another device: see [`JournaledFileOptions::allow_other_device`].
+    #[must_use]
+    pub fn allow_other_device(mut self, allow: bool) -> Self {
+        self.file = self.file.allow_other_device(allow);
+        self
+    }
+
+    /// Accept tmpfs and network file systems: see [`JournaledFileOptions::allow_volatile`].
+    #[must_use]
+    pub fn allow_volatile(mut self, allow: bool) -> Self {
+        self.file = self.file.allow_volatile(allow);
+        self
+    }
+
+    /// Opens with the whole file in private memory, filled by one sequential read: nothing that another process does can
+    /// change it. Costs as much memory as the file has data.
+    ///
+    /// A journal that waits is recovered first.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands against keeping the promises: a file that is missing, not regular, in use, on tmpfs or a network file
+    /// system, or does not belong to the journal beside it; a folder that takes no journal; a full disk. The message says what
+    /// to do, and nothing was changed.
+    pub fn load(self, path: impl AsRef<Path>) -> Result<AtomicMapping> {
+        self.load_on(Arc::new(RealDisk), path)
+    }
+
+    /// As [`load`](AtomicOptions::load), on any [`Disk`]. (`view` needs the kernel's.)
+    ///
+    /// # Errors
+    ///
+    /// As `load`.
+    pub fn load_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<AtomicMapping> {
+        let store = self.open_store(&disk, path.as_ref())?;
+        let working = Working::load(&*store, self.reserve)?;
+        Ok(AtomicMapping::begin(disk, store, working))
+    }
+
+    /// As [`load`](AtomicOptions::load), for a file that is open already. Its path is found through the descriptor, since the
+    /// journal stands beside it.
+    ///
+    /// # Errors
+    ///
+    /// As `load`; and where the file has no name any more.
+    pub fn load_fd(self, fd: impl AsFd) -> Result<AtomicMapping> {
+        let path = path_of(&fd)?;
+        self.load(path)
+    }
+
+    /// Opens with the file's page cache under the memory: in no time and at any size; pages come when they are touched, and only
+    /// what is changed costs memory.
+    ///
+    /// # Safety
+    ///
+    /// While the map is open nothing else may write the file or change its length: no other process, and no other handle of
+    /// this one. A page that was not changed here shows what is stored there: a foreign store would change bytes under a
+    /// `&[u8]`, and a cut would make an access beyond the new end raise SIGBUS.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](AtomicOptions::load).
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("a");
+    /// // SAFETY: the file is in a folder of our own; nobody else writes it.
+    /// let mut map = unsafe {
+    ///     AtomicMapping::options().create(true).len(1 << 40).allow_volatile(true).view(&path)?
+    /// };
+    /// map.edit((1 << 39)..(1 << 39) + 5)?.copy_from_slice(b"hello");
+    /// map.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[allow(unsafe_code)]
+    pub unsafe fn view(self, path: impl AsRef<Path>) -> Result<AtomicMapping> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut store = self.open_store(&disk, path.as_ref())?;
+        // The opening growth may still stand in the journal alone; the page cache is to show it.
+        store.checkpoint()?;
+        let working = Working::view(&*store, self.reserve)?;
+        Ok(AtomicMapping::begin(disk, store, working))
+    }
+
+    /// As [`view`](AtomicOptions::view), for a file that is open already.
+    ///
+    /// # Safety
+    ///
+    /// As `view`.
+    ///
+    /// # Errors
+    ///
+    /// As `view`; and where the file has no name any more.
+    #[allow(unsafe_code)]
+    pub unsafe fn view_fd(self, fd: impl AsFd) -> Result<AtomicMapping> {
+        let path = path_of(&fd)?;
+        // SAFETY: the caller promises for the file behind the descriptor what `view` asks for the file at the path: the same.
+        unsafe { self.view(path) }
+    }
+
+    fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {
+        let mut store = self.file.clone().open_on(Arc::clone(disk), path)?;
+        let have = store.committed_len();
+        let want = self.len.unwrap_or(0) as u64;
+        if want <= have {
+            return Ok(Box::new(store));
+        }
+        if !self.create {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                "open",
+                format!("the file has {have} bytes, {want} were asked for"),
+            )
+            .path(path)
+            .advice("ask for its own length, or set create to let it grow"));
+        }
+        store.commit(&Batch { len_min: have, len: want, extents: &[], bytes: &[] }, Flush::Now)?;
+        Ok(Box::new(store))
+    }
+}
+
+/// The name of an open file.
+fn path_of(fd: &impl AsFd) -> Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let failed = |error: std::io::Error| {
+        Error::from_io("open", error)
+            .advice("commits need a file with a name, since the journal stands beside it; open it by its path")
+    };
+    let stat = rustix::fs::fstat(fd).map_err(|error| failed(error.into()))?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())).map_err(failed)?;
+    let named = rustix::fs::stat(&path).map_err(|error| failed(error.into()))?;
+    if (named.st_dev, named.st_ino) != (stat.st_dev, stat.st_ino) {
+        return Err(failed(std::io::ErrorKind::NotFound.into()).path(path));
+    }
+    Ok(path)
+}

@@ -1,0 +1,146 @@
+//! A journal that takes its place whole or not at all.
+//!
+//! Made at open, at recovery, when a record outgrows the halves, and after a failed flush: under a name of its own,
+//! with every block written, synced, renamed, and the folder synced. Only then does anyone rely on it. A crash before
+//! the rename leaves the old journal, a crash after it the new one, and both describe the same state.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT};
+use super::{Journal, Placed, fresh_path_for, path_for};
+use crate::batch::Batch;
+use crate::disk::{Access, Disk, SyncPoint};
+
+/// What a fresh journal starts from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FreshJournal {
+    pub(crate) identity: [u8; 16],
+    pub(crate) epoch: u64,
+    pub(crate) previous_epoch: u64,
+    pub(crate) half_bytes: u64,
+    pub(crate) data_inode: u64,
+    pub(crate) flags: u32,
+    /// Permissions and owner: those of the data file, so that whoever may recover the one may read the other.
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    /// The state that the records stand on.
+    pub(crate) checkpointed_through: u64,
+    pub(crate) data_len: u64,
+}
+
+/// Why there is no fresh journal.
+#[derive(Debug)]
+pub(crate) struct EstablishError {
+    pub(crate) source: io::Error,
+    /// It may have taken its place all the same: which of the two a crash leaves is unknown.
+    pub(crate) named: bool,
+}
+
+/// Zeros are written in pieces of this size.
+const PREWRITE_BYTES: u64 = 1 << 20;
+
+/// Makes a journal with `records` in it, durable and in place. On an error before the rename the old journal, if
+/// there is one, still stands.
+pub(crate) fn establish(
+    disk: &Arc<dyn Disk>,
+    data_path: &Path,
+    fresh: &FreshJournal,
+    last_carried: u64,
+    mut records: impl FnMut(&mut dyn FnMut(u64, &Batch<'_>) -> io::Result<Placed>) -> io::Result<()>,
+) -> Result<Journal, EstablishError> {
+    let unnamed = |source| EstablishError { source, named: false };
+    let temporary = fresh_path_for(data_path);
+    remove_leftover(disk, data_path).map_err(unnamed)?;
+    let made: io::Result<Journal> = (|| {
+        let file = disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 })?;
+        file.set_owner(fresh.owner)?;
+        file.keep_in_place()?;
+        let header = FileHeader::new(
+            fresh.identity,
+            fresh.epoch,
+            fresh.previous_epoch,
+            random()?,
+            fresh.half_bytes,
+            fresh.data_inode,
+            fresh.flags,
+        );
+        // Every block is allocated and written now: a commit must neither meet a full disk here nor wait for metadata.
+        let bytes = header.journal_bytes();
+        file.reserve(0..bytes)?;
+        let zeros = vec![0; PREWRITE_BYTES.min(bytes) as usize];
+        let mut at = 0;
+        while at < bytes {
+            let count = PREWRITE_BYTES.min(bytes - at);
+            file.write_at(&[&zeros[..count as usize]], at)?;
+            at += count;
+        }
+        let mut block = [0; BLOCK_BYTES as usize];
+        block[..size_of::<FileHeader>()].copy_from_slice(header.as_bytes());
+        file.write_at(&[&block], 0)?;
+        let anchor =
+            Anchor::new(&header, 1, fresh.checkpointed_through, HALVES_AT, header.root(), fresh.data_len);
+        let mut journal = Journal {
+            file,
+            header,
+            anchor_sequence: 1,
+            checkpointed_through: fresh.checkpointed_through,
+            position: HALVES_AT,
+            predecessor: header.root(),
+            last: fresh.checkpointed_through,
+            durable: fresh.checkpointed_through,
+            in_use: [false; 2],
+        };
+        journal.write_anchor(&anchor)?;
+        // All of them are durable before the journal has its name: a record missing later is corruption, not a torn tail.
+        records(&mut |id, batch| journal.append_as(id, batch, last_carried))?;
+        journal.file.sync(SyncPoint::FreshJournal)?;
+        journal.durable = journal.last;
+        Ok(journal)
+    })();
+    let journal = match made {
+        Ok(journal) => journal,
+        Err(error) => {
+            // The cause is what matters; a left-over is removed at the next open.
+            let _ = disk.remove(&temporary);
+            return Err(unnamed(error));
+        }
+    };
+    let place = || {
+        disk.rename(&temporary, &path_for(data_path))?;
+        disk.sync_dir(folder_of(data_path), SyncPoint::FreshJournalName)
+    };
+    place().map_err(|source| EstablishError { source, named: true })?;
+    Ok(journal)
+}
+
+/// An unfinished fresh journal is deleted, never replayed.
+pub(crate) fn remove_leftover(disk: &Arc<dyn Disk>, data_path: &Path) -> io::Result<()> {
+    match disk.remove(&fresh_path_for(data_path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The folder that a resolved path lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// A number that no other journal has.
+pub(crate) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+pub(crate) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        done += rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(())
+}

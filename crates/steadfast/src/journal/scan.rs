@@ -1,0 +1,180 @@
+//! Reading a journal back: which commits it holds, and whether what is missing was ever durable.
+//!
+//! From the newest whole anchor the chain is followed record by record; each names its predecessor's checksum, so a
+//! record of an earlier use of the space, or of a commit that was given up, is never taken for the next one. Where the
+//! chain ends, every other block is still looked at: a record there that says "commit N was durable when I was
+//! written", with N beyond the end of the chain, proves that the gap is damage and not a torn tail.
+
+use std::io;
+
+use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT, HeaderError, RECORD_HEADER_BYTES, RecordHeader};
+use super::{Placed, extents_of};
+use crate::batch::Extent;
+use crate::disk::DiskFile;
+
+/// A whole record of the chain.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundRecord {
+    pub(crate) placed: Placed,
+    pub(crate) extents: Vec<Extent>,
+}
+
+impl FoundRecord {
+    pub(crate) fn id(&self) -> u64 {
+        self.placed.header.id.get()
+    }
+}
+
+/// What a journal holds.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) header: FileHeader,
+    pub(crate) anchor: Anchor,
+    /// The chain, in order.
+    pub(crate) records: Vec<FoundRecord>,
+    /// A record that was begun behind the chain but is not whole.
+    pub(crate) torn_tail: bool,
+    /// The chain ends here although later commits were durable: journal offset, and the highest id known durable.
+    pub(crate) corrupt: Option<(u64, u64)>,
+}
+
+impl Scan {
+    /// The last commit of the chain, or the one that it stands on.
+    pub(crate) fn last(&self) -> u64 {
+        self.records.last().map_or(self.anchor.checkpointed_through.get(), FoundRecord::id)
+    }
+}
+
+/// Why there is nothing to read.
+#[derive(Debug)]
+pub(crate) enum ScanError {
+    Io(io::Error),
+    Header(HeaderError),
+    /// The file is shorter than its header says.
+    Cut { len: u64, want: u64 },
+    /// Neither anchor is whole.
+    NoAnchor,
+}
+
+impl From<io::Error> for ScanError {
+    fn from(error: io::Error) -> Self {
+        ScanError::Io(error)
+    }
+}
+
+/// Reads the journal in `file`.
+pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
+    let mut block = vec![0; BLOCK_BYTES as usize];
+    let count = file.read_at(&mut block, 0)?;
+    let header = FileHeader::decode(&block[..count]).map_err(ScanError::Header)?;
+    let len = file.stat()?.len;
+    if len < header.journal_bytes() {
+        return Err(ScanError::Cut { len, want: header.journal_bytes() });
+    }
+    let mut anchor: Option<Anchor> = None;
+    for slot in 0..2 {
+        let count = file.read_at(&mut block, Anchor::slot(slot))?;
+        let found = Anchor::decode(&block[..count], &header);
+        if let Some(found) = found
+            && anchor.is_none_or(|newest| newest.sequence < found.sequence)
+        {
+            anchor = Some(found);
+        }
+    }
+    let anchor = anchor.ok_or(ScanError::NoAnchor)?;
+    let mut scan = Scan { header, anchor, records: Vec::new(), torn_tail: false, corrupt: None };
+
+    let mut position = anchor.position.get();
+    let mut predecessor = anchor.predecessor.get();
+    let mut crossed = false;
+    loop {
+        let next = record_at(file, &header, position, predecessor, scan.last())?;
+        let next = match next {
+            None if !crossed => {
+                // The record did not fit here: the chain may go on at the start of the other half, once.
+                let here = header.half_of(position - 1).unwrap_or(0);
+                let other = header.half_start(1 - here);
+                let across = if position == header.half_start(1) && anchor.position.get() == position {
+                    None
+                } else {
+                    record_at(file, &header, other, predecessor, scan.last())?
+                };
+                crossed = across.is_some();
+                across
+            }
+            next => next,
+        };
+        let Some(record) = next else { break };
+        position = record.placed.position + super::format::padded(record.placed.header.record_bytes.get());
+        predecessor = record.placed.header.link();
+        scan.records.push(record);
+    }
+
+    let evidence = search(file, &header, position, predecessor)?;
+    scan.torn_tail = evidence.begun;
+    if evidence.durable_through > scan.last() {
+        scan.corrupt = Some((position, evidence.durable_through));
+    }
+    Ok(scan)
+}
+
+/// The whole record at `position` that follows `predecessor`, if one stands there.
+fn record_at(
+    file: &dyn DiskFile,
+    header: &FileHeader,
+    position: u64,
+    predecessor: u64,
+    last: u64,
+) -> io::Result<Option<FoundRecord>> {
+    let mut head = [0; RECORD_HEADER_BYTES as usize];
+    let count = file.read_at(&mut head, position)?;
+    let Some(found) = RecordHeader::decode(&head[..count], position, header) else { return Ok(None) };
+    if found.predecessor.get() != predecessor || found.id.get() <= last {
+        return Ok(None);
+    }
+    let placed = Placed { position, header: found };
+    match placed.read_body(file) {
+        Ok(body) => {
+            let (extents, _) = extents_of(&found, &body);
+            Ok(Some(FoundRecord { placed, extents }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the blocks of both halves tell about the end of the chain.
+struct Evidence {
+    /// The highest id that any record header says was durable.
+    durable_through: u64,
+    /// A record that follows the chain was begun.
+    begun: bool,
+}
+
+fn search(file: &dyn DiskFile, header: &FileHeader, end: u64, predecessor: u64) -> io::Result<Evidence> {
+    const CHUNK_BYTES: u64 = 256 * BLOCK_BYTES;
+    let mut evidence = Evidence { durable_through: 0, begun: false };
+    let mut chunk = vec![0; CHUNK_BYTES.min(header.journal_bytes() - HALVES_AT) as usize];
+    let mut at = HALVES_AT;
+    while at < header.journal_bytes() {
+        let want = CHUNK_BYTES.min(header.journal_bytes() - at) as usize;
+        let count = file.read_at(&mut chunk[..want], at)?;
+        for (index, block) in chunk[..count].chunks(BLOCK_BYTES as usize).enumerate() {
+            let position = at + index as u64 * BLOCK_BYTES;
+            if let Some(record) = RecordHeader::decode(block, position, header) {
+                evidence.durable_through = evidence.durable_through.max(record.durable_through.get());
+                evidence.begun |= record.predecessor.get() == predecessor;
+            } else if position == end && block.iter().any(|&byte| byte != 0) && looks_begun(block, predecessor) {
+                evidence.begun = true;
+            }
+        }
+        at += want as u64;
+    }
+    Ok(evidence)
+}
+
+/// A record header with a wrong checksum that nevertheless names this predecessor: torn within its first block.
+fn looks_begun(block: &[u8], predecessor: u64) -> bool {
+    use zerocopy::FromBytes;
+    RecordHeader::read_from_prefix(block).is_ok_and(|(header, _)| header.predecessor.get() == predecessor)
+}

@@ -1,0 +1,122 @@
+//! Stores: where committed bytes live.
+//!
+//! A [`Store`] knows one state of a range of bytes, the last commit, and moves from one to the next all at once.
+//! [`JournaledFile`] keeps them in a plain file with a journal beside it. Others can be written outside this crate.
+
+mod commit;
+mod checkpoint;
+mod identity;
+mod inspect;
+mod journaled_file;
+mod mark;
+mod open;
+mod overlay;
+mod recover;
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+pub use crate::batch::{Batch, Extent};
+pub use inspect::{JournalReport, RecordReport, inspect};
+pub use journaled_file::{JournaledFile, JournaledFileOptions};
+pub use recover::{Recovery, Resolution, recover};
+
+use crate::error::Result;
+
+/// The number of a commit. It only grows for as long as the journal lives; 0 is the state that was opened.
+///
+/// ```
+/// use steadfast::AtomicMapping;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("state.bin");
+/// let mut map = AtomicMapping::options().create(true).len(4096).allow_volatile(true).load(&path)?;
+/// map.edit(0..8)?.fill(1);
+/// let first = map.commit()?;
+/// map.edit(0..8)?.fill(2);
+/// assert!(map.commit()? > first);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId(u64);
+
+impl CommitId {
+    /// A commit's number as a store outside this crate counts it. See [`CommitId`] for an example.
+    #[must_use]
+    pub fn new(number: u64) -> CommitId {
+        CommitId(number)
+    }
+
+    /// The number. See [`CommitId`] for an example.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// When a commit is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Before the call returns.
+    Now,
+    /// With the next commit that flushes; until then a crash may take it, and all after it, away as a whole.
+    Later,
+}
+
+/// Where an open map stands. From [`AtomicMapping::status`](crate::AtomicMapping::status), which has an example.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The last commit.
+    pub last: CommitId,
+    /// The last commit that is durable.
+    pub durable: CommitId,
+    /// The last commit that the plain file holds.
+    pub checkpointed: CommitId,
+    /// Room for records in the journal, in bytes.
+    pub journal_bytes: u64,
+    /// Bytes of it that hold records not yet checkpointed.
+    pub journal_used_bytes: u64,
+    /// Why the last checkpoint failed, if it did. The commits are safe in the journal; the next checkpoint tries again.
+    pub checkpoint_error: Option<String>,
+    /// Why commits are refused, if they are.
+    pub latched: Option<String>,
+    /// What the open had to recover.
+    pub recovery: Recovery,
+}
+
+/// Committed bytes, and the one way to change them.
+///
+/// One writer owns a store. A commit that returns an error of kind
+/// [`NotCommitted`](crate::ErrorKind::NotCommitted) has changed nothing and may be tried again; after
+/// [`InDoubt`](crate::ErrorKind::InDoubt) the store is latched: it still reads, and refuses to commit.
+///
+/// See [`JournaledFile`] for an example.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The name that errors use.
+    fn path(&self) -> &Path;
+    /// Length of the last commit, in bytes.
+    fn committed_len(&self) -> u64;
+    /// Fills `buf` with bytes of the last commit. The range must lie within [`committed_len`](Store::committed_len).
+    fn read_committed(&self, buf: &mut [u8], offset: u64) -> Result<()>;
+    /// Moves to the next state, all or nothing.
+    fn commit(&mut self, batch: &Batch<'_>, flush: Flush) -> Result<CommitId>;
+    /// Makes the plain form of the store hold the last commit, and gives journal space back.
+    fn checkpoint(&mut self) -> Result<()>;
+    /// Ends the work: checkpoint, and leave the plain form only. Called once; nothing but drop comes after success.
+    fn close(&mut self) -> Result<()>;
+    /// Where it stands.
+    fn status(&self) -> Status;
+    /// An error if commits are refused.
+    fn check(&self) -> Result<()>;
+    /// A file whose page cache holds the bytes of the last checkpoint at the same offsets, if there is one: what `view` maps.
+    fn page_cache(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

@@ -1,0 +1,165 @@
+//! Checkpoint and close: committed bytes go to the data file, then the journal lets go of them.
+//!
+//! The order is the promise: the records are durable, then the data file is written, then it is synced, and only then
+//! does the anchor move. Stopped at any point, the journal still holds everything that the data file may lack.
+
+use std::io;
+
+use super::Batch;
+use super::journaled_file::JournaledFile;
+use super::mark::Mark;
+use crate::disk::SyncPoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal;
+
+/// Pieces that touch are gathered up to this many bytes before they are written.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+
+impl JournaledFile {
+    /// Brings every commit into the data file and empties the journal. On an error the commits stay in the journal.
+    pub(super) fn checkpoint_all(&mut self) -> Result<()> {
+        if self.journal.durable() < self.journal.last() {
+            self.flush_or_reestablish(None::<&Batch<'_>>)?;
+        }
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.notice_foreign_hands("checkpoint")?;
+        let written = self.write_all_back();
+        // Whatever was written, it was this process that changed the file.
+        let remembered = self.remember_data();
+        if let Err(error) = written.and(remembered).and_then(|()| self.journal.release_all(self.committed_len)) {
+            self.checkpoint_error = Some(error.to_string());
+            if error.kind() == io::ErrorKind::InvalidData {
+                self.latch(format!("the journal is damaged: {error}"));
+                return Err(self
+                    .error(ErrorKind::Corrupt, "checkpoint", error.to_string())
+                    .advice("the data file was not changed; keep both files and look at `steadfast verify`"));
+            }
+            return Err(Error::from_io("checkpoint", error)
+                .path(&self.path)
+                .advice("every commit is safe in the journal; mend the cause, and the next checkpoint tries again"));
+        }
+        self.checkpoint_error = None;
+        self.checkpointed_len = self.committed_len;
+        self.reserved.remove(self.committed_len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
+        self.forget_pending();
+        Ok(())
+    }
+
+    /// Makes the data file hold the last commit, durably, and say so in its mark.
+    fn write_all_back(&mut self) -> io::Result<()> {
+        // Bytes that come back from the disk are checked before they go into the data file.
+        for pending in &self.pending {
+            pending.placed.read_body(self.journal.file())?;
+        }
+        let pieces: Vec<_> = self.with_overlay(|overlay| overlay.pieces().collect());
+        let cut = self.with_overlay(|overlay| overlay.cut());
+        self.fit_length(cut.unwrap_or(u64::MAX), self.committed_len)?;
+
+        let mut gathered: Vec<u8> = Vec::new();
+        let mut gathered_at = 0;
+        for (at, piece) in pieces {
+            let mut done = 0;
+            while done < piece.len {
+                let start = at + done;
+                if gathered_at + gathered.len() as u64 != start || gathered.len() == WRITE_BYTES_MAX {
+                    self.data.write_at(&[&gathered], gathered_at)?;
+                    gathered.clear();
+                    gathered_at = start;
+                }
+                let count = (piece.len - done).min((WRITE_BYTES_MAX - gathered.len()) as u64);
+                let filled = gathered.len();
+                gathered.resize(filled + count as usize, 0);
+                let read = self.journal.file().read_at(&mut gathered[filled..], piece.journal_at + done)?;
+                if read as u64 != count {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the journal was cut"));
+                }
+                done += count;
+            }
+        }
+        self.data.write_at(&[&gathered], gathered_at)?;
+        self.write_mark_through(self.journal.last())?;
+        self.sync_data_file(SyncPoint::Checkpoint)
+    }
+
+    /// Gives the data file its new length, with zeros wherever it was cut below that on the way.
+    ///
+    /// The file is never cut below its final length: a `view` may have it mapped, and truncation would take this
+    /// process's private pages away with the file's.
+    fn fit_length(&self, cut: u64, len: u64) -> io::Result<()> {
+        let present = self.data.stat()?.len;
+        self.data.zero(cut.min(present).min(len)..present.min(len))?;
+        // After a failed checkpoint the length in memory may not be the one on disk: set it again.
+        if present != len || self.checkpoint_error.is_some() {
+            self.data.set_len(len)?;
+        }
+        Ok(())
+    }
+
+    /// With `publish`: shows what is durable to readers of the plain file. A failure is told by the status and mended by
+    /// the next checkpoint; the commits themselves are durable.
+    pub(super) fn publish_durable(&mut self) {
+        if !self.publish {
+            return;
+        }
+        let publish = || {
+            for pending in &self.pending[self.published..] {
+                let body = pending.placed.read_body(self.journal.file())?;
+                let mut bytes = &body[pending.placed.header.table_bytes() as usize..];
+                let cut = if pending.len_min < pending.len_before { pending.len_min } else { u64::MAX };
+                self.fit_length(cut, pending.len)?;
+                for extent in &pending.extents {
+                    let (these, rest) = bytes.split_at(extent.len as usize);
+                    self.data.write_at(&[these], extent.offset)?;
+                    bytes = rest;
+                }
+            }
+            Ok::<(), io::Error>(())
+        };
+        let published = publish();
+        match published.and(self.remember_data()) {
+            Ok(()) => self.published = self.pending.len(),
+            Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
+        }
+    }
+
+    /// Writes the mark as it stands now, durably.
+    pub(super) fn write_mark(&mut self, point: SyncPoint) -> io::Result<()> {
+        self.write_mark_through(self.journal.checkpointed_through())?;
+        self.sync_data_file(point)?;
+        self.remember_data()
+    }
+
+    fn write_mark_through(&self, checkpointed_through: u64) -> io::Result<()> {
+        if !self.marked {
+            return Ok(());
+        }
+        let mark = Mark::new(self.identity, self.journal.epoch(), checkpointed_through);
+        self.data.set_mark(Some(mark.encode()))
+    }
+
+    fn sync_data_file(&self, point: SyncPoint) -> io::Result<()> {
+        // `fdatasync` need not write attributes out: the mark needs `fsync`.
+        if self.marked { self.data.sync(point) } else { self.data.sync_data(point) }
+    }
+
+    /// Leaves a plain file. The order matters: the data durable, the journal empty, the mark gone, the journal gone.
+    pub(super) fn close_file(&mut self) -> Result<()> {
+        if self.birth.is_elsewhere() || self.closed {
+            return Ok(());
+        }
+        self.check_for("close")?;
+        self.checkpoint_all()?;
+        self.notice_foreign_hands("close")?;
+        let failed = |error| Error::from_io("close", error).path(&self.path);
+        if self.marked {
+            self.data.set_mark(None).map_err(failed)?;
+            self.data.sync(SyncPoint::Unmark).map_err(failed)?;
+        }
+        self.disk.remove(&journal::path_for(&self.path)).map_err(failed)?;
+        self.disk.sync_dir(journal::folder_of(&self.path), SyncPoint::JournalGone).map_err(failed)?;
+        self.closed = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,430 @@
+//! Opening: what stands there, who has it, do file and journal belong together, recover, and only then begin.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::identity::{self, FoundMark, Verdict};
+use super::journaled_file::{JournaledFile, JournaledFileOptions, Pending, half_bytes_for};
+use super::mark::Mark;
+use super::overlay::Overlay;
+use super::{CommitId, Recovery, Resolution};
+use crate::batch::Batch;
+use crate::disk::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::holder;
+use crate::journal::{self, FreshJournal, Placed, Scan};
+use crate::range::RangeSet;
+use crate::sys::fork::Birth;
+
+/// Permissions of a created data file, less the umask.
+const CREATE_MODE: u32 = 0o666;
+/// The name may be given to another file while we wait for the lock; so often we look again.
+const RENAMED_TRIES: u32 = 8;
+
+/// A data file that is ours alone.
+struct Locked {
+    path: PathBuf,
+    data: Box<dyn DiskFile>,
+    stat: FileStat,
+    mark: FoundMark,
+    created: bool,
+}
+
+pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, options: &JournaledFileOptions) -> Result<JournaledFile> {
+    let locked = lock_file(&disk, path, options)?;
+    let (path, created) = (locked.path.clone(), locked.created);
+    begin(&disk, locked, options).inspect_err(|_| {
+        // Nothing is left of a file that was created only to fail.
+        if created {
+            let _ = disk.remove(&path);
+        }
+    })
+}
+
+/// As `open`, but a plain file stays one: only what was left behind is dealt with.
+pub(super) fn recover_only(
+    disk: Arc<dyn Disk>,
+    path: &Path,
+    options: &JournaledFileOptions,
+) -> Result<(Recovery, Option<JournaledFile>)> {
+    let locked = lock_file(&disk, path, options)?;
+    match settle(&disk, &locked, options)? {
+        (None, recovery) => Ok((recovery, None)),
+        (Some(scan), recovery) => {
+            let store = resume(&disk, locked, options, scan, recovery)?;
+            Ok((store.recovery.clone(), Some(store)))
+        }
+    }
+}
+
+fn begin(disk: &Arc<dyn Disk>, locked: Locked, options: &JournaledFileOptions) -> Result<JournaledFile> {
+    match settle(disk, &locked, options)? {
+        (Some(scan), recovery) => resume(disk, locked, options, scan, recovery),
+        (None, recovery) => start(disk, locked, options, recovery),
+    }
+}
+
+/// Opens and locks the data file, having refused whatever could not keep the promises.
+fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions) -> Result<Locked> {
+    let deadline = Instant::now() + options.lock_timeout;
+    for _ in 0..RENAMED_TRIES {
+        let failed = |error| Error::from_io("open", error).path(asked);
+        let path = disk.resolve(asked).map_err(failed)?;
+        let (data, created) = open_data(disk, &path, options)?;
+        let stat = data.stat().map_err(failed)?;
+        refuse_unfit(disk, &path, &stat, options)?;
+        lock(&*data, &path, &stat, deadline)?;
+        // While we waited the name may have gone to another file: the lock must be on what the name means now.
+        match disk.stat(&path) {
+            Ok(now) if (now.device, now.inode) == (stat.device, stat.inode) => {}
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        }
+        // The holder before us may have changed it.
+        let stat = data.stat().map_err(failed)?;
+        let mark = identity::find_mark(&*data).map_err(failed)?;
+        return Ok(Locked { path, data, stat, mark, created });
+    }
+    Err(Error::new(ErrorKind::Locked, "open", "the name keeps being given to other files").path(asked))
+}
+
+fn open_data(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    options: &JournaledFileOptions,
+) -> Result<(Box<dyn DiskFile>, bool)> {
+    let failed = |error| Error::from_io("open", error).path(path);
+    match disk.stat(path) {
+        Ok(stat) => refuse_unless_regular(path, &stat)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
+            match disk.open(path, Access::CreateNew { mode: CREATE_MODE & !umask() }) {
+                Ok(data) => return Ok((data, true)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    Ok((disk.open(path, Access::ReadWrite).map_err(failed)?, false))
+}
+
+/// The umask, without the race of setting it to read it: `/proc/self/status` (proc_pid_status(5)).
+fn umask() -> u32 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+            u32::from_str_radix(line.trim(), 8).ok()
+        })
+        .unwrap_or(0o022)
+}
+
+pub(super) fn refuse_unless_regular(path: &Path, stat: &FileStat) -> Result<()> {
+    if stat.kind == FileKind::Regular {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "open", format!("it is {}, not a regular file", stat.kind))
+        .path(path)
+        .advice("give the path of a regular file"))
+}
+
+fn refuse_unfit(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    stat: &FileStat,
+    options: &JournaledFileOptions,
+) -> Result<()> {
+    let failed = |error| Error::from_io("open", error).path(path);
+    refuse_unless_regular(path, stat)?;
+    if stat.links > 1 && !options.allow_hard_links {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "open",
+            format!("it has {} hard links, and its journal would be found beside one of them only", stat.links),
+        )
+        .path(path)
+        .advice("remove the other links, or set allow_hard_links and always use this name"));
+    }
+    let folder = disk.stat(journal::folder_of(path)).map_err(failed)?;
+    if folder.device != stat.device && !options.allow_other_device {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "open",
+            "its journal would lie on another device (the file is mounted by itself)",
+        )
+        .path(path)
+        .advice("use the file where it really lies, or set allow_other_device"));
+    }
+    let reason = match disk.durability(journal::folder_of(path)).map_err(failed)? {
+        Durability::Local => return Ok(()),
+        _ if options.allow_volatile => return Ok(()),
+        Durability::Volatile(name) => format!("{name} keeps its files in memory: a commit there is not durable"),
+        Durability::Network(name) => {
+            format!("on {name} a flush reaches the server, and what that means is not ours to promise")
+        }
+    };
+    Err(Error::new(ErrorKind::Unsupported, "open", reason)
+        .path(path)
+        .advice("use a local disk, or set allow_volatile to take the weaker promise"))
+}
+
+/// Takes the exclusive lock, waiting until `deadline`.
+fn lock(data: &dyn DiskFile, path: &Path, stat: &FileStat, deadline: Instant) -> Result<()> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match data.try_lock(Lock::Exclusive) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => {
+                return Err(Error::from_io("lock", error)
+                    .path(path)
+                    .advice("commits need a file system with locks: two writers would destroy the file"));
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(locked_by(data, path, stat));
+        }
+        // Another process's lock cannot be waited for with a timeout in any other way (fcntl(2)).
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+fn locked_by(data: &dyn DiskFile, path: &Path, stat: &FileStat) -> Error {
+    let holders = holder::holders(stat.inode);
+    let owner = match identity::find_mark(data) {
+        Ok(FoundMark::Ours(mark)) => mark.owner(),
+        _ => None,
+    };
+    let who = match (holders.as_slice(), owner) {
+        ([], None) => "by a process that cannot be named from here".to_owned(),
+        ([], Some(pid)) => format!("by process {pid}"),
+        (holders, _) => {
+            let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+            format!("by {}", names.join(", "))
+        }
+    };
+    Error::new(ErrorKind::Locked, "open", format!("it is in use {who}"))
+        .path(path)
+        .advice("close it there, or wait for it with a lock timeout; one writer at a time")
+}
+
+/// Looks at mark and journal and clears away what is harmless. A scan is a journal to recover from.
+fn settle(
+    disk: &Arc<dyn Disk>,
+    locked: &Locked,
+    options: &JournaledFileOptions,
+) -> Result<(Option<Scan>, Recovery)> {
+    let path = &locked.path;
+    let journal_path = journal::path_for(path);
+    let failed = |error| Error::from_io("open", error).path(&journal_path);
+    journal::remove_leftover(disk, path).map_err(failed)?;
+    let found = match disk.stat(&journal_path) {
+        Ok(stat) => Some(stat),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let mut recovery = Recovery { journal_found: found.is_some(), ..Recovery::default() };
+    if let Some(stat) = &found
+        && (stat.kind != FileKind::Regular || stat.device != locked.stat.device)
+    {
+        return Err(Error::new(
+            ErrorKind::Identity,
+            "open",
+            format!("the journal's name is taken by {} that is not a journal of this file", stat.kind),
+        )
+        .path(&journal_path)
+        .advice("move it away; nothing was changed"));
+    }
+    if options.resolution == Resolution::Discard {
+        discard(disk, locked, found.is_some()).map_err(failed)?;
+        recovery.discarded = found.is_some() || locked.mark != FoundMark::None;
+        return Ok((None, recovery));
+    }
+    let scan = match found {
+        None => None,
+        Some(_) => {
+            let file = disk.open(&journal_path, Access::ReadWrite).map_err(failed)?;
+            Some(journal::scan(&*file).map_err(|error| identity::unreadable(error, &journal_path))?)
+        }
+    };
+    match identity::decide(path, &locked.stat, locked.mark, scan, options.resolution)? {
+        Verdict::Plain => Ok((None, recovery)),
+        Verdict::Harmless => {
+            discard(disk, locked, true).map_err(failed)?;
+            Ok((None, recovery))
+        }
+        Verdict::Recover(scan) => {
+            recovery.replayed_commits = scan.records.len() as u64;
+            recovery.last = CommitId::new(scan.last());
+            recovery.torn_tail = scan.torn_tail;
+            Ok((Some(scan), recovery))
+        }
+    }
+}
+
+/// Removes mark and journal, in the order of `close`.
+fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool) -> io::Result<()> {
+    if !matches!(locked.mark, FoundMark::None | FoundMark::Unsupported) {
+        locked.data.set_mark(None)?;
+        locked.data.sync(SyncPoint::Unmark)?;
+    }
+    if journal_found {
+        disk.remove(&journal::path_for(&locked.path))?;
+        disk.sync_dir(journal::folder_of(&locked.path), SyncPoint::JournalGone)?;
+    }
+    Ok(())
+}
+
+/// Begins on a plain file: a journal of its own, then the mark.
+fn start(
+    disk: &Arc<dyn Disk>,
+    locked: Locked,
+    options: &JournaledFileOptions,
+    recovery: Recovery,
+) -> Result<JournaledFile> {
+    let mut identity = [0; 16];
+    journal::fill_random(&mut identity).map_err(|error| Error::from_io("open", error).path(&locked.path))?;
+    let fresh = FreshJournal {
+        identity,
+        epoch: 1,
+        previous_epoch: 1,
+        half_bytes: half_bytes_for(options, locked.stat.len).map_err(|error| error.path(&locked.path))?,
+        data_inode: locked.stat.inode,
+        flags: 0,
+        mode: locked.stat.mode,
+        owner: locked.stat.owner,
+        checkpointed_through: 0,
+        data_len: locked.stat.len,
+    };
+    establish(disk, locked, options, fresh, Vec::new(), recovery)
+}
+
+/// Goes on from a journal: see `recover` for the order.
+fn resume(
+    disk: &Arc<dyn Disk>,
+    locked: Locked,
+    options: &JournaledFileOptions,
+    scan: Scan,
+    recovery: Recovery,
+) -> Result<JournaledFile> {
+    let carried: u64 = scan
+        .records
+        .iter()
+        .map(|record| journal::format::padded(record.placed.header.record_bytes.get()))
+        .sum();
+    let fresh = FreshJournal {
+        identity: scan.header.identity,
+        epoch: scan.header.epoch.get() + 1,
+        previous_epoch: scan.header.epoch.get(),
+        half_bytes: half_bytes_for(options, locked.stat.len)
+            .map_err(|error| error.path(&locked.path))?
+            .max(carried),
+        data_inode: locked.stat.inode,
+        flags: 0,
+        mode: locked.stat.mode,
+        owner: locked.stat.owner,
+        checkpointed_through: scan.anchor.checkpointed_through.get(),
+        data_len: scan.anchor.data_len.get(),
+    };
+    // A mark two epochs behind would be a stranger's: an adopted file is marked as this journal's before it is replaced.
+    if options.resolution == Resolution::Adopt && !matches!(locked.mark, FoundMark::Unsupported) {
+        let mark = Mark::new(fresh.identity, fresh.previous_epoch, fresh.checkpointed_through);
+        let failed = |error| Error::from_io("recover", error).path(&locked.path);
+        locked.data.set_mark(Some(mark.encode())).map_err(failed)?;
+        locked.data.sync(SyncPoint::Mark).map_err(failed)?;
+    }
+    let mut store = establish(disk, locked, options, fresh, scan.records, recovery)?;
+    store.checkpoint_all()?;
+    Ok(store)
+}
+
+/// Puts a fresh journal with `records` in place, marks the data file, and hands out the store.
+fn establish(
+    disk: &Arc<dyn Disk>,
+    locked: Locked,
+    options: &JournaledFileOptions,
+    mut fresh: FreshJournal,
+    records: Vec<journal::FoundRecord>,
+    recovery: Recovery,
+) -> Result<JournaledFile> {
+    let Locked { path, data, stat, mark, .. } = locked;
+    let marked = mark != FoundMark::Unsupported;
+    fresh.flags = if marked { journal::format::FLAG_MARKED } else { 0 };
+    let journal_path = journal::path_for(&path);
+    let failed = |error: io::Error| {
+        Error::from_io("establish the journal", error)
+            .path(&journal_path)
+            .advice("commits need a journal beside the file: the folder must be writable and have room for it")
+    };
+    let source = if records.is_empty() {
+        None
+    } else {
+        Some(disk.open(&journal_path, Access::Read).map_err(failed)?)
+    };
+    let mut places: Vec<Placed> = Vec::with_capacity(records.len());
+    let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
+    let journal = journal::establish(disk, &path, &fresh, last, |append| {
+        for record in &records {
+            let Some(source) = &source else { break };
+            let body = record.placed.read_body(&**source)?;
+            let header = &record.placed.header;
+            let bytes = &body[header.table_bytes() as usize..];
+            let batch =
+                Batch { len_min: header.len_min.get(), len: header.len.get(), extents: &record.extents, bytes };
+            places.push(append(record.id(), &batch)?);
+        }
+        Ok(())
+    })
+    .map_err(|failure| failed(failure.source))?;
+
+    let mut committed_len = fresh.data_len;
+    let mut pending = Vec::with_capacity(records.len());
+    for (record, placed) in records.into_iter().zip(places) {
+        let header = placed.header;
+        pending.push(Pending {
+            id: record.id(),
+            len_min: header.len_min.get(),
+            len_before: committed_len,
+            len: header.len.get(),
+            extents: record.extents,
+            placed,
+            bytes: None,
+        });
+        committed_len = header.len.get();
+    }
+    let mut store = JournaledFile {
+        disk: Arc::clone(disk),
+        path,
+        data,
+        journal,
+        identity: fresh.identity,
+        marked,
+        expected: stat,
+        committed_len,
+        checkpointed_len: fresh.data_len,
+        pending,
+        overlay: Mutex::new((0, Overlay::default())),
+        reserved: RangeSet::new(),
+        publish: options.publish,
+        published: 0,
+        checkpoint_error: None,
+        latched: None,
+        recovery,
+        closed: false,
+        birth: Birth::here(),
+    };
+    if let Err(error) = store.write_mark(SyncPoint::Mark) {
+        let error = Error::from_io("mark", error)
+            .path(&store.path)
+            .advice("the data file must be writable and its file system must take the attribute user.steadfast");
+        // Dropping must not close over what was not begun.
+        store.latched = Some("it could not be marked".into());
+        return Err(error);
+    }
+    Ok(store)
+}
