@@ -20,7 +20,7 @@ use crate::batch::{Batch, Extent};
 use crate::disk::{DiskFile, SyncPoint};
 use format::{Anchor, BLOCK_BYTES, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields, RecordHeader};
 
-pub(crate) use fresh::{EstablishError, FreshJournal, establish, fill_random, folder_of, remove_leftover};
+pub(crate) use fresh::{FreshJournal, establish, fill_random, folder_of, remove_leftover};
 pub(crate) use scan::{FoundRecord, Scan, ScanError, scan};
 
 /// Smaller halves would checkpoint at almost every commit.

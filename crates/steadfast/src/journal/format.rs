@@ -315,10 +315,6 @@ impl RecordHeader {
     pub(crate) fn link(&self) -> u64 {
         self.checksum.get()
     }
-
-    pub(crate) fn body_checksum(&self) -> u64 {
-        self.body_checksum.get()
-    }
 }
 
 /// Bytes that a record takes in the journal: whole blocks.

@@ -5,6 +5,8 @@
 //! checkpoint, *before* the journal's anchor: so a data file that was put back from an older copy carries an older
 //! number than its journal, and is recognised.
 
+use std::sync::OnceLock;
+
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -23,11 +25,11 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn new(identity: [u8; 16], epoch: u64, checkpointed_through: u64) -> Mark {
-        let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
+        let (pid, start) = this_process();
         Mark {
             version: VERSION.into(),
             owner_pid: pid.into(),
-            owner_start: start_time(pid).unwrap_or(0).into(),
+            owner_start: start.into(),
             identity,
             epoch: epoch.into(),
             checkpointed_through: checkpointed_through.into(),
@@ -49,6 +51,15 @@ impl Mark {
         let pid = self.owner_pid.get();
         (start_time(pid)? == self.owner_start.get()).then_some(pid)
     }
+}
+
+/// This process and when it started. Looked up once: the mark is written with every checkpoint.
+fn this_process() -> (u32, u64) {
+    static KNOWN: OnceLock<(u32, u64)> = OnceLock::new();
+    let pid = std::process::id();
+    let known = *KNOWN.get_or_init(|| (pid, start_time(pid).unwrap_or(0)));
+    // A forked child inherits what its parent looked up.
+    if known.0 == pid { known } else { (pid, start_time(pid).unwrap_or(0)) }
 }
 
 /// When a process started, in clock ticks after boot: field 22 of `/proc/pid/stat` (proc_pid_stat(5)).

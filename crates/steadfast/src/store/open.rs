@@ -269,7 +269,8 @@ fn settle(
 
 /// Removes mark and journal, in the order of `close`.
 fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool) -> io::Result<()> {
-    if !matches!(locked.mark, FoundMark::None | FoundMark::Unsupported) {
+    // Also where no mark is found: one that was removed but not synced would come back without its journal.
+    if locked.mark != FoundMark::Unsupported {
         locked.data.set_mark(None)?;
         locked.data.sync(SyncPoint::Unmark)?;
     }
@@ -317,7 +318,7 @@ fn resume(
         .iter()
         .map(|record| journal::format::padded(record.placed.header.record_bytes.get()))
         .sum();
-    let fresh = FreshJournal {
+    let mut fresh = FreshJournal {
         identity: scan.header.identity,
         epoch: scan.header.epoch.get() + 1,
         previous_epoch: scan.header.epoch.get(),
@@ -331,12 +332,21 @@ fn resume(
         checkpointed_through: scan.anchor.checkpointed_through.get(),
         data_len: scan.anchor.data_len.get(),
     };
-    // A mark two epochs behind would be a stranger's: an adopted file is marked as this journal's before it is replaced.
-    if options.resolution == Resolution::Adopt && !matches!(locked.mark, FoundMark::Unsupported) {
-        let mark = Mark::new(fresh.identity, fresh.previous_epoch, fresh.checkpointed_through);
-        let failed = |error| Error::from_io("recover", error).path(&locked.path);
-        locked.data.set_mark(Some(mark.encode())).map_err(failed)?;
-        locked.data.sync(SyncPoint::Mark).map_err(failed)?;
+    // Every journal that a crash may leave from here on must accept the mark that the crash leaves. So the mark that was
+    // found is made durable first, and the fresh journal names it, not the journal it replaces, as its predecessor: the
+    // two differ if an earlier recovery was stopped between putting a journal in place and marking the file.
+    let failed = |error| Error::from_io("recover", error).path(&locked.path);
+    match locked.mark {
+        FoundMark::Unsupported => {}
+        FoundMark::Ours(mark) if options.resolution != Resolution::Adopt => {
+            fresh.previous_epoch = mark.epoch.get();
+            locked.data.sync(SyncPoint::Mark).map_err(failed)?;
+        }
+        _ => {
+            let mark = Mark::new(fresh.identity, fresh.previous_epoch, fresh.checkpointed_through);
+            locked.data.set_mark(Some(mark.encode())).map_err(failed)?;
+            locked.data.sync(SyncPoint::Mark).map_err(failed)?;
+        }
     }
     let mut store = establish(disk, locked, options, fresh, scan.records, recovery)?;
     store.checkpoint_all()?;

@@ -33,6 +33,18 @@ struct Handle {
     lock: Option<Lock>,
 }
 
+/// What `stat` tells of the only folder.
+pub(super) const ROOT: FileStat = FileStat {
+    kind: FileKind::Directory,
+    len: 0,
+    device: 1,
+    inode: 0,
+    links: 2,
+    mode: 0o755,
+    owner: (0, 0),
+    changed_ns: 0,
+};
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     inodes: BTreeMap<u64, Inode>,

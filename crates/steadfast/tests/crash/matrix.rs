@@ -1,0 +1,159 @@
+//! A stop at every operation of the workload.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use steadfast::disk::{SimDisk, SyncPoint};
+
+use crate::images::{Count, Depth, check};
+use crate::script::{Log, disk, initial, run};
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix {
+    pub(crate) publish: bool,
+    pub(crate) marks: bool,
+    pub(crate) ignored: Option<SyncPoint>,
+    pub(crate) depth: Depth,
+    /// Recoveries are stopped in the images of every so many operations.
+    pub(crate) nest_every: u64,
+    pub(crate) sample_above: usize,
+}
+
+impl Matrix {
+    fn disk(&self) -> SimDisk {
+        let disk = if self.marks {
+            disk()
+        } else {
+            let bare = SimDisk::new().without_marks();
+            bare.put_file(crate::script::FILE, &initial());
+            bare
+        };
+        if let Some(point) = self.ignored {
+            disk.ignore_sync(point);
+        }
+        disk
+    }
+
+    /// Operations of the whole workload, when nothing stops it.
+    fn operations(&self) -> u64 {
+        let disk = self.disk();
+        let mut log = Log::new(&initial());
+        run(&disk, &mut log, self.publish).expect("the workload runs to its end");
+        disk.operations()
+    }
+
+    /// All images of a stop at `operation`.
+    fn stopped_at(&self, operation: u64, torn_bytes: Option<u64>) -> Result<Count, String> {
+        let mut count = Count::default();
+        let disk = self.disk();
+        match torn_bytes {
+            None => disk.stop_at(operation),
+            Some(bytes) => disk.stop_within(operation, bytes),
+        }
+        let mut log = Log::new(&initial());
+        let _ = run(&disk, &mut log, self.publish);
+        let context = |error: String| {
+            let trace = disk.trace();
+            format!("stopped at operation {operation} {torn_bytes:?}: {error}\nunsynced: {:?}\n{}", disk.unsynced_trace(), trace.join("\n"))
+        };
+        let nested = Depth { stop_recovery: operation % self.nest_every == 0, ..self.depth };
+        check(&disk.killed(), &log, nested, operation, &mut count)
+            .map_err(|error| context(format!("killed: {error}")))?;
+        for (index, survivors) in disk.power_cuts(operation, self.sample_above, self.depth.samples).enumerate() {
+            // Recoveries are stopped in a few of the subsets: the first, and some that vary from stop to stop.
+            let nest = nested.stop_recovery && (index == 0 || (index as u64 + operation) % 61 == 0);
+            let depth = Depth { stop_recovery: nest, ..nested };
+            check(&disk.power_cut(&survivors), &log, depth, operation, &mut count)
+                .map_err(|error| context(format!("power cut {survivors}: {error}")))?;
+        }
+        Ok(count)
+    }
+
+    /// Every stop; the first violation ends it.
+    pub(crate) fn walk(&self) -> Result<Count, String> {
+        let operations = self.operations();
+        let next = AtomicU64::new(1);
+        let failed = AtomicBool::new(false);
+        let work = || {
+            let mut count = Count::default();
+            loop {
+                let operation = next.fetch_add(1, Ordering::Relaxed);
+                if operation > operations + 1 || failed.load(Ordering::Relaxed) {
+                    return Ok(count);
+                }
+                // Not at all, and torn: a kill in the middle of a write leaves a part of it.
+                for torn in [None, Some(512), Some(4608)] {
+                    match self.stopped_at(operation, torn) {
+                        Ok(more) => count.add(more),
+                        Err(error) => {
+                            failed.store(true, Ordering::Relaxed);
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(work);
+            let mine = work();
+            let theirs = other.join().expect("no panic");
+            let mut count = mine?;
+            count.add(theirs?);
+            Ok(count)
+        })
+    }
+}
+
+const FULL: Matrix = Matrix {
+    publish: false,
+    marks: true,
+    ignored: None,
+    depth: Depth { stop_recovery: true, samples: 40 },
+    nest_every: 1,
+    sample_above: 12,
+};
+
+fn report(name: &str, count: Count) {
+    println!(
+        "{name}: {} images, {} of them inside a recovery; {} held the commit in flight; 0 violations",
+        count.images, count.in_recovery, count.new_commit_found
+    );
+}
+
+#[test]
+fn a_crash_at_any_operation_leaves_the_last_commit_or_the_one_in_flight() {
+    match FULL.walk() {
+        Ok(count) => report("crash matrix", count),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn the_same_holds_when_commits_are_published_to_the_plain_file() {
+    let matrix = Matrix { publish: true, sample_above: 6, nest_every: 7, ..FULL };
+    match matrix.walk() {
+        Ok(count) => report("crash matrix, published", count),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn the_same_holds_on_a_file_system_without_extended_attributes() {
+    let matrix = Matrix { marks: false, sample_above: 6, nest_every: 7, ..FULL };
+    match matrix.walk() {
+        Ok(count) => report("crash matrix, without marks", count),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The syncs of a commit, a checkpoint, an open and a close. Each is left out in turn, and the matrix must see it.
+#[test]
+fn every_sync_is_needed() {
+    let points = SyncPoint::ALL.iter().filter(|point| !matches!(point, SyncPoint::Copy | SyncPoint::CopyName));
+    for &point in points {
+        let matrix = Matrix { ignored: Some(point), sample_above: 8, nest_every: 3, ..FULL };
+        match matrix.walk() {
+            Ok(count) => panic!("{point:?} was left out and {} images held", count.images),
+            Err(error) => println!("without {point:?}: {}", error.lines().next().unwrap_or_default()),
+        }
+    }
+}
