@@ -72,7 +72,10 @@ pub struct AtomicMapping {
 
 impl fmt::Debug for AtomicMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AtomicMapping").field("len", &self.len).field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("AtomicMapping")
+            .field("len", &self.len)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 
@@ -278,7 +281,8 @@ impl AtomicMapping {
         self.len_min = self.len;
         if let Err(error) = folded {
             // The commit is durable; but what rollback would return to is not what was committed.
-            self.latched = Some(format!("the committed image could not be kept up to date in memory ({error})"));
+            self.latched =
+                Some(format!("the committed image could not be kept up to date in memory ({error})"));
             return Ok(id);
         }
         self.give_memory_back();
@@ -346,8 +350,12 @@ impl AtomicMapping {
     pub fn resize(&mut self, len: usize) -> Result<()> {
         self.check("resize")?;
         if len > isize::MAX as usize {
-            return Err(Error::new(ErrorKind::InvalidInput, "resize", format!("{len} bytes are beyond the address space"))
-                .path(self.path()));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "resize",
+                format!("{len} bytes are beyond the address space"),
+            )
+            .path(self.path()));
         }
         if len > self.len {
             self.working
@@ -481,9 +489,13 @@ impl AtomicMapping {
 
     fn check_process(&self, operation: &'static str) -> Result<()> {
         if self.birth.is_elsewhere() {
-            return Err(Error::new(ErrorKind::Forked, operation, "the map belongs to the parent of this process")
-                .path(self.path())
-                .advice("open the file anew after the parent has closed it"));
+            return Err(Error::new(
+                ErrorKind::Forked,
+                operation,
+                "the map belongs to the parent of this process",
+            )
+            .path(self.path())
+            .advice("open the file anew after the parent has closed it"));
         }
         Ok(())
     }
@@ -492,11 +504,13 @@ impl AtomicMapping {
         self.check_process(operation)?;
         match &self.latched {
             None => Ok(()),
-            Some(reason) => {
-                Err(Error::new(ErrorKind::Latched, operation, format!("refused after an earlier failure: {reason}"))
-                    .path(self.path())
-                    .advice("read what you need, drop the map and open the file again: it holds the last commit"))
-            }
+            Some(reason) => Err(Error::new(
+                ErrorKind::Latched,
+                operation,
+                format!("refused after an earlier failure: {reason}"),
+            )
+            .path(self.path())
+            .advice("read what you need, drop the map and open the file again: it holds the last commit")),
         }
     }
 
@@ -508,7 +522,12 @@ impl AtomicMapping {
         Error::new(
             ErrorKind::InvalidInput,
             operation,
-            format!("offset {} is not a multiple of {}, which {} needs", range.start, align_of::<T>(), std::any::type_name::<T>()),
+            format!(
+                "offset {} is not a multiple of {}, which {} needs",
+                range.start,
+                align_of::<T>(),
+                std::any::type_name::<T>()
+            ),
         )
         .path(self.path())
         .range(range.start as u64..range.end as u64)

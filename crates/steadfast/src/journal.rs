@@ -18,7 +18,10 @@ use zerocopy::IntoBytes;
 
 use crate::batch::{Batch, Extent};
 use crate::disk::{DiskFile, SyncPoint};
-use format::{Anchor, BLOCK_BYTES, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields, RecordHeader};
+use format::{
+    Anchor, BLOCK_BYTES, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields,
+    RecordHeader,
+};
 
 pub(crate) use fresh::{FreshJournal, establish, fill_random, folder_of, remove_leftover};
 pub(crate) use scan::{FoundRecord, Scan, ScanError, scan};
@@ -204,7 +207,7 @@ impl Journal {
 
     /// Lets go of every record: the data file durably holds them all, and is `data_len` bytes long.
     ///
-    /// After an error the old anchor still stands in the other slot, and nothing was let go of.
+    /// After an error either anchor may be found, and the journal is to be given up: see [`disown`](Journal::disown).
     pub(crate) fn release_all(&mut self, data_len: u64) -> io::Result<()> {
         debug_assert_eq!(self.durable, self.last, "only durable commits are checkpointed");
         // The chain goes on in the other half, so that the newest records stay readable the longest.
@@ -219,6 +222,12 @@ impl Journal {
         self.position = position;
         self.in_use = [false; 2];
         Ok(())
+    }
+
+    /// The data file durably holds every record, but the anchor could not say so: the journal that replaces this one begins
+    /// after the last of them.
+    pub(crate) fn disown(&mut self) {
+        self.checkpointed_through = self.last;
     }
 
     fn write_anchor(&self, anchor: &Anchor) -> io::Result<()> {

@@ -3,8 +3,8 @@
 //! A [`Store`] knows one state of a range of bytes, the last commit, and moves from one to the next all at once.
 //! [`JournaledFile`] keeps them in a plain file with a journal beside it. Others can be written outside this crate.
 
-mod commit;
 mod checkpoint;
+mod commit;
 mod identity;
 mod inspect;
 mod journaled_file;

@@ -64,7 +64,10 @@ impl AtomicMapping {
             }
             at = at.max(end);
         }
-        self.working.note_private(capture.extents.iter().map(|extent| extent.len as usize).sum(), capture.extents.len());
+        self.working.note_private(
+            capture.extents.iter().map(|extent| extent.len as usize).sum(),
+            capture.extents.len(),
+        );
         capture
     }
 
@@ -81,7 +84,9 @@ impl AtomicMapping {
                 let piece = start..end.min(start + committed.len());
                 let base = &mut committed[..piece.len()];
                 let known = base_end.clamp(piece.start, piece.end) - piece.start;
-                self.working.read_committed(&*self.store, &mut base[..known], piece.start)?;
+                if known > 0 {
+                    self.working.read_committed(&*self.store, &mut base[..known], piece.start)?;
+                }
                 base[known..].fill(0);
                 // One copy, and only the copy is looked at from here on. Pages that are equal are taken out again.
                 let mut kept = capture.bytes.len();

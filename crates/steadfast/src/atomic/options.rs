@@ -199,8 +199,9 @@ impl AtomicOptions {
 fn path_of(fd: &impl AsFd) -> Result<PathBuf> {
     use std::os::fd::AsRawFd;
     let failed = |error: std::io::Error| {
-        Error::from_io("open", error)
-            .advice("commits need a file with a name, since the journal stands beside it; open it by its path")
+        Error::from_io("open", error).advice(
+            "commits need a file with a name, since the journal stands beside it; open it by its path",
+        )
     };
     let stat = rustix::fs::fstat(fd).map_err(|error| failed(error.into()))?;
     let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())).map_err(failed)?;

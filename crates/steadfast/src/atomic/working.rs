@@ -70,13 +70,14 @@ impl Working {
     /// The whole of the store's last commit in private memory.
     pub(super) fn load(store: &dyn Store, reserve: usize) -> Result<Working> {
         let failed = |error: io::Error| {
-            Error::from_io("load", error).path(store.path()).advice(
-                "`load` needs as much memory as the file has data; `view` needs only what is changed",
-            )
+            Error::from_io("load", error)
+                .path(store.path())
+                .advice("`load` needs as much memory as the file has data; `view` needs only what is changed")
         };
         let len = store.committed_len() as usize;
         let memory = File::from(
-            rustix::fs::memfd_create("steadfast", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?,
+            rustix::fs::memfd_create("steadfast", MemfdFlags::CLOEXEC)
+                .map_err(|error| failed(error.into()))?,
         );
         memory.set_len(pages(len).map_err(failed)? as u64).map_err(failed)?;
         let mut chunk = vec![0; FILL_BYTES.min(len)];
@@ -107,8 +108,7 @@ impl Working {
         let pagemap = Pagemap::open()
             .inspect_err(|error| log::warn!("no /proc/self/pagemap ({error}): commits compare all pages"))
             .ok();
-        let mut working =
-            Working { region, base, mapped: 0, anonymous_from: 0, private_bytes: 0, pagemap };
+        let mut working = Working { region, base, mapped: 0, anonymous_from: 0, private_bytes: 0, pagemap };
         working.place_base(store, 0..mapped)?;
         working.mapped = mapped;
         working.anonymous_from = mapped;
@@ -181,7 +181,8 @@ impl Working {
 
     /// Counts declared edits as private copies: each touches its pages and at most one more.
     pub(super) fn note_private(&mut self, bytes: usize, ranges: usize) {
-        self.private_bytes = self.private_bytes.saturating_add(bytes).saturating_add(ranges * sys::page_size());
+        self.private_bytes =
+            self.private_bytes.saturating_add(bytes).saturating_add(ranges * sys::page_size());
     }
 
     pub(super) fn wants_memory_back(&self) -> bool {
@@ -198,7 +199,10 @@ impl Working {
         if end > first {
             // Only a committed image in memory that has nothing there can lie under the new pages.
             let over_base = match &self.base {
-                Base::Memory(memory) if self.anonymous_from == self.mapped && first >= pages(store.committed_len() as usize)? => {
+                Base::Memory(memory)
+                    if self.anonymous_from == self.mapped
+                        && first >= pages(store.committed_len() as usize)? =>
+                {
                     if memory.metadata()?.len() < end as u64 {
                         memory.set_len(end as u64)?;
                     }

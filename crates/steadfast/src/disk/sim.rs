@@ -237,6 +237,12 @@ impl SimDisk {
         self.state().faults.clear_failures();
     }
 
+    /// From now on, every sync with this purpose fails with EIO, as [`fail_sync`](SimDisk::fail_sync) says, until
+    /// [`clear_failures`](SimDisk::clear_failures).
+    pub fn fail_syncs_of(&self, point: SyncPoint) {
+        self.state().faults.fail_syncs_of(point);
+    }
+
     /// From now on, syncs with this purpose succeed and do nothing, on this disk and on those made from it: a test
     /// sees whether the crash matrix notices.
     pub fn ignore_sync(&self, point: SyncPoint) {

@@ -243,7 +243,12 @@ pub(crate) struct RecordFields {
 
 impl RecordHeader {
     /// The header of a record with this table and payload.
-    pub(crate) fn new(file: &FileHeader, fields: &RecordFields, table: &[u8], payload: &[u8]) -> RecordHeader {
+    pub(crate) fn new(
+        file: &FileHeader,
+        fields: &RecordFields,
+        table: &[u8],
+        payload: &[u8],
+    ) -> RecordHeader {
         let mut body = Checksum::new();
         body.update(table);
         body.update(payload);
@@ -370,7 +375,9 @@ mod tests {
         assert!(flips(anchor.as_bytes()).iter().all(|bytes| Anchor::decode(bytes, &file).is_none()));
         assert!(RecordHeader::decode(record.as_bytes(), HALVES_AT, &file).is_some());
         assert!(
-            flips(record.as_bytes()).iter().all(|bytes| RecordHeader::decode(bytes, HALVES_AT, &file).is_none())
+            flips(record.as_bytes())
+                .iter()
+                .all(|bytes| RecordHeader::decode(bytes, HALVES_AT, &file).is_none())
         );
         assert!(record.holds(&body));
         assert!(flips(&body).iter().all(|bytes| !record.holds(bytes)));

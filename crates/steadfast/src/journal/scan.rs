@@ -7,7 +7,9 @@
 
 use std::io;
 
-use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT, HeaderError, RECORD_HEADER_BYTES, RecordHeader};
+use super::format::{
+    Anchor, BLOCK_BYTES, FileHeader, HALVES_AT, HeaderError, RECORD_HEADER_BYTES, RecordHeader,
+};
 use super::{Placed, extents_of};
 use crate::batch::Extent;
 use crate::disk::DiskFile;
@@ -51,7 +53,10 @@ pub(crate) enum ScanError {
     Io(io::Error),
     Header(HeaderError),
     /// The file is shorter than its header says.
-    Cut { len: u64, want: u64 },
+    Cut {
+        len: u64,
+        want: u64,
+    },
     /// Neither anchor is whole.
     NoAnchor,
 }
@@ -164,7 +169,10 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: u64, predecessor: u64) 
             if let Some(record) = RecordHeader::decode(block, position, header) {
                 evidence.durable_through = evidence.durable_through.max(record.durable_through.get());
                 evidence.begun |= record.predecessor.get() == predecessor;
-            } else if position == end && block.iter().any(|&byte| byte != 0) && looks_begun(block, predecessor) {
+            } else if position == end
+                && block.iter().any(|&byte| byte != 0)
+                && looks_begun(block, predecessor)
+            {
                 evidence.begun = true;
             }
         }

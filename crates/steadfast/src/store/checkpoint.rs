@@ -28,23 +28,43 @@ impl JournaledFile {
         let written = self.write_all_back();
         // Whatever was written, it was this process that changed the file.
         let remembered = self.remember_data();
-        if let Err(error) = written.and(remembered).and_then(|()| self.journal.release_all(self.committed_len)) {
+        if let Err(error) = written.and(remembered) {
             self.checkpoint_error = Some(error.to_string());
             if error.kind() == io::ErrorKind::InvalidData {
                 self.latch(format!("the journal is damaged: {error}"));
-                return Err(self
-                    .error(ErrorKind::Corrupt, "checkpoint", error.to_string())
-                    .advice("the data file was not changed; keep both files and look at `steadfast verify`"));
+                return Err(self.error(ErrorKind::Corrupt, "checkpoint", error.to_string()).advice(
+                    "the data file was not changed; keep both files and look at `steadfast verify`",
+                ));
             }
-            return Err(Error::from_io("checkpoint", error)
-                .path(&self.path)
-                .advice("every commit is safe in the journal; mend the cause, and the next checkpoint tries again"));
+            return Err(Error::from_io("checkpoint", error).path(&self.path).advice(
+                "every commit is safe in the journal; mend the cause, and the next checkpoint tries again",
+            ));
         }
-        self.checkpoint_error = None;
+        let released = self.journal.release_all(self.committed_len);
         self.checkpointed_len = self.committed_len;
         self.reserved.remove(self.committed_len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
         self.forget_pending();
+        if let Err(error) = released {
+            // Both anchors may be found now, and they disagree about where the next record is looked for. The data file
+            // durably holds everything, so a fresh journal that begins here replaces both.
+            self.start_journal_over(&error)?;
+        }
+        self.checkpoint_error = None;
         Ok(())
+    }
+
+    /// A fresh journal, empty, for a data file that durably holds the last commit.
+    fn start_journal_over(&mut self, cause: &io::Error) -> Result<()> {
+        log::warn!("{}: the journal failed ({cause}); establishing a fresh one", self.path.display());
+        self.journal.disown();
+        self.replace_journal(self.journal.half_bytes(), None).map_err(|second| {
+            let reason = format!(
+                "the journal's anchor could not be flushed ({cause}), nor the journal replaced ({second})"
+            );
+            self.latch(reason.clone());
+            self.error(ErrorKind::Latched, "checkpoint", reason)
+                .advice("every commit is in the data file; drop the map and open the file again")
+        })
     }
 
     /// Makes the data file hold the last commit, durably, and say so in its mark.

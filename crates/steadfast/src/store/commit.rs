@@ -61,11 +61,13 @@ impl JournaledFile {
         let mut asked = false;
         let mut result = Ok(());
         for extent in batch.extents {
-            let blocks = extent.offset / BLOCK_BYTES * BLOCK_BYTES..extent.end().next_multiple_of(BLOCK_BYTES);
+            let blocks =
+                extent.offset / BLOCK_BYTES * BLOCK_BYTES..extent.end().next_multiple_of(BLOCK_BYTES);
             for gap in self.reserved.gaps(blocks) {
                 asked = true;
                 if let Err(error) = self.data.reserve(gap.clone()) {
-                    result = Err(not_committed(error, "no room in the data file").path(&self.path).range(gap));
+                    result =
+                        Err(not_committed(error, "no room in the data file").path(&self.path).range(gap));
                     break;
                 }
                 self.reserved.insert(gap);
@@ -164,7 +166,11 @@ impl JournaledFile {
     /// Puts a fresh journal in place of the present one, with all pending commits and, last, `doubt`.
     ///
     /// Latches where the failure leaves unknown which of the two will be found.
-    fn replace_journal(&mut self, half_bytes: u64, doubt: Option<(u64, &Batch<'_>)>) -> io::Result<()> {
+    pub(super) fn replace_journal(
+        &mut self,
+        half_bytes: u64,
+        doubt: Option<(u64, &Batch<'_>)>,
+    ) -> io::Result<()> {
         let epoch = self.journal.epoch() + 1;
         let fresh = FreshJournal {
             identity: self.identity,
@@ -197,8 +203,12 @@ impl JournaledFile {
                             &read[pending.placed.header.table_bytes() as usize..]
                         }
                     };
-                    let batch =
-                        Batch { len_min: pending.len_min, len: pending.len, extents: &pending.extents, bytes };
+                    let batch = Batch {
+                        len_min: pending.len_min,
+                        len: pending.len,
+                        extents: &pending.extents,
+                        bytes,
+                    };
                     places.push(append(pending.id, &batch)?);
                 }
                 if let Some((id, batch)) = doubt {
@@ -229,7 +239,6 @@ impl JournaledFile {
         }
         Ok(())
     }
-
 }
 
 fn not_committed(error: io::Error, what: &'static str) -> Error {

@@ -268,10 +268,9 @@ impl Store for JournaledFile {
     }
 
     fn read_committed(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        let end = offset
-            .checked_add(buf.len() as u64)
-            .filter(|&end| end <= self.committed_len)
-            .ok_or_else(|| self.error(ErrorKind::OutOfRange, "read", "the range ends past the last commit"))?;
+        let end = offset.checked_add(buf.len() as u64).filter(|&end| end <= self.committed_len).ok_or_else(
+            || self.error(ErrorKind::OutOfRange, "read", "the range ends past the last commit"),
+        )?;
         let failed = |error| Error::from_io("read", error).path(&self.path).range(offset..end);
         self.with_overlay(|overlay| {
             // Below the cut the data file counts; what it does not have yet is zeros.
@@ -289,7 +288,11 @@ impl Store for JournaledFile {
                 let target = &mut buf[into..into + piece.len as usize];
                 let count = self.journal.file().read_at(target, piece.journal_at).map_err(failed)?;
                 if count < target.len() {
-                    return Err(self.error(ErrorKind::Corrupt, "read", "the journal was cut by another program"));
+                    return Err(self.error(
+                        ErrorKind::Corrupt,
+                        "read",
+                        "the journal was cut by another program",
+                    ));
                 }
             }
             Ok(())

@@ -32,7 +32,11 @@ struct Locked {
     created: bool,
 }
 
-pub(super) fn open(disk: Arc<dyn Disk>, path: &Path, options: &JournaledFileOptions) -> Result<JournaledFile> {
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    path: &Path,
+    options: &JournaledFileOptions,
+) -> Result<JournaledFile> {
     let locked = lock_file(&disk, path, options)?;
     let (path, created) = (locked.path.clone(), locked.created);
     begin(&disk, locked, options).inspect_err(|_| {
@@ -143,7 +147,10 @@ fn refuse_unfit(
         return Err(Error::new(
             ErrorKind::Unsupported,
             "open",
-            format!("it has {} hard links, and its journal would be found beside one of them only", stat.links),
+            format!(
+                "it has {} hard links, and its journal would be found beside one of them only",
+                stat.links
+            ),
         )
         .path(path)
         .advice("remove the other links, or set allow_hard_links and always use this name"));
@@ -161,7 +168,9 @@ fn refuse_unfit(
     let reason = match disk.durability(journal::folder_of(path)).map_err(failed)? {
         Durability::Local => return Ok(()),
         _ if options.allow_volatile => return Ok(()),
-        Durability::Volatile(name) => format!("{name} keeps its files in memory: a commit there is not durable"),
+        Durability::Volatile(name) => {
+            format!("{name} keeps its files in memory: a commit there is not durable")
+        }
         Durability::Network(name) => {
             format!("on {name} a flush reaches the server, and what that means is not ours to promise")
         }
@@ -367,15 +376,12 @@ fn establish(
     fresh.flags = if marked { journal::format::FLAG_MARKED } else { 0 };
     let journal_path = journal::path_for(&path);
     let failed = |error: io::Error| {
-        Error::from_io("establish the journal", error)
-            .path(&journal_path)
-            .advice("commits need a journal beside the file: the folder must be writable and have room for it")
+        Error::from_io("establish the journal", error).path(&journal_path).advice(
+            "commits need a journal beside the file: the folder must be writable and have room for it",
+        )
     };
-    let source = if records.is_empty() {
-        None
-    } else {
-        Some(disk.open(&journal_path, Access::Read).map_err(failed)?)
-    };
+    let source =
+        if records.is_empty() { None } else { Some(disk.open(&journal_path, Access::Read).map_err(failed)?) };
     let mut places: Vec<Placed> = Vec::with_capacity(records.len());
     let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
     let journal = journal::establish(disk, &path, &fresh, last, |append| {
@@ -384,8 +390,12 @@ fn establish(
             let body = record.placed.read_body(&**source)?;
             let header = &record.placed.header;
             let bytes = &body[header.table_bytes() as usize..];
-            let batch =
-                Batch { len_min: header.len_min.get(), len: header.len.get(), extents: &record.extents, bytes };
+            let batch = Batch {
+                len_min: header.len_min.get(),
+                len: header.len.get(),
+                extents: &record.extents,
+                bytes,
+            };
             places.push(append(record.id(), &batch)?);
         }
         Ok(())
@@ -429,9 +439,9 @@ fn establish(
         birth: Birth::here(),
     };
     if let Err(error) = store.write_mark(SyncPoint::Mark) {
-        let error = Error::from_io("mark", error)
-            .path(&store.path)
-            .advice("the data file must be writable and its file system must take the attribute user.steadfast");
+        let error = Error::from_io("mark", error).path(&store.path).advice(
+            "the data file must be writable and its file system must take the attribute user.steadfast",
+        );
         // Dropping must not close over what was not begun.
         store.latched = Some("it could not be marked".into());
         return Err(error);

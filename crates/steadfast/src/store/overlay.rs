@@ -74,9 +74,8 @@ impl Overlay {
         self.pieces.range(first.min(range.end)..range.end).filter_map(move |(&at, &piece)| {
             let start = at.max(range.start);
             let end = (at + piece.len).min(range.end);
-            (start < end).then(|| {
-                (start, Piece { len: end - start, journal_at: piece.journal_at + (start - at) })
-            })
+            (start < end)
+                .then(|| (start, Piece { len: end - start, journal_at: piece.journal_at + (start - at) }))
         })
     }
 }
@@ -97,10 +96,7 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<(u64, u64, Vec<(u64, u32)>)>> {
-        prop::collection::vec(
-            (0..=MAX, 0..=MAX, prop::collection::vec((0..MAX, 1u32..9), 0..5)),
-            1..12,
-        )
+        prop::collection::vec((0..=MAX, 0..=MAX, prop::collection::vec((0..MAX, 1u32..9), 0..5)), 1..12)
     }
 
     proptest! {

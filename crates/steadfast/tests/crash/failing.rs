@@ -1,1 +1,177 @@
-//! Failing disks.
+//! Disks that fail without crashing, and then crash all the same.
+//!
+//! A sync that fails leaves pages that look clean: the next sync says success and writes nothing. A write may fail once or
+//! for ever, wholly or in part. Whatever was acknowledged must survive; whatever was not must say so.
+
+use std::sync::Arc;
+
+use steadfast::disk::{Disk, SimDisk, SyncPoint};
+use steadfast::{AtomicMapping, ErrorKind};
+
+use crate::images::{Count, Depth, check};
+use crate::script::{FILE, JOURNAL, Log, disk, initial, run};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const FLAT: Depth = Depth { stop_recovery: false, samples: 6 };
+
+/// Judges every image that a disk with failures behind it can leave.
+fn judge(disk: &SimDisk, log: &Log, seed: u64, count: &mut Count) -> Result<(), String> {
+    check(&disk.killed(), log, FLAT, seed, count).map_err(|error| format!("killed: {error}"))?;
+    // Memory pressure throws falsely clean pages away: what is read back then is what the disk has.
+    let evicted = disk.killed();
+    evicted.evict();
+    check(&evicted, log, FLAT, seed, count).map_err(|error| format!("killed, pages evicted: {error}"))?;
+    for survivors in disk.power_cuts(seed, 6, 6) {
+        check(&disk.power_cut(&survivors), log, FLAT, seed, count)
+            .map_err(|error| format!("power cut {survivors}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Runs the workload with one kind of failure at each place where it can strike, with and without a stop behind it.
+fn every_place(what: &str, fail: impl Fn(&SimDisk, u64)) {
+    let mut count = Count::default();
+    // There are fewer places where it can strike than operations.
+    let places = {
+        let undisturbed = disk();
+        run(&undisturbed, &mut Log::new(&initial()), false).unwrap();
+        undisturbed.operations()
+    };
+    for place in 1..=places {
+        let whole = disk();
+        fail(&whole, place);
+        let mut log = Log::new(&initial());
+        let _ = run(&whole, &mut log, false);
+        let operations = whole.operations();
+        judge(&whole, &log, place, &mut count).unwrap_or_else(|error| panic!("{what} {place}: {error}"));
+        for stop in (1..=operations).filter(|stop| (stop + place) % 5 == 0) {
+            let disk = disk();
+            fail(&disk, place);
+            disk.stop_at(stop);
+            let mut log = Log::new(&initial());
+            let _ = run(&disk, &mut log, false);
+            judge(&disk, &log, stop, &mut count)
+                .unwrap_or_else(|error| panic!("{what} {place}, stopped at operation {stop}: {error}"));
+        }
+    }
+    println!("{what}: {places} places, {} images, 0 violations", count.images);
+}
+
+#[test]
+fn a_failed_sync_is_never_believed_later() {
+    every_place("failing sync", |disk, place| disk.fail_sync(place));
+}
+
+#[test]
+fn a_failed_write_loses_nothing_that_was_acknowledged() {
+    every_place("failing write", |disk, place| disk.fail_write(place, EIO, place % 4));
+}
+
+#[test]
+fn a_disk_that_dies_loses_nothing_that_was_acknowledged() {
+    every_place("dying disk", |disk, place| disk.fail_writes_from(place, EIO));
+}
+
+fn open(disk: &SimDisk) -> AtomicMapping {
+    AtomicMapping::options()
+        .journal_bytes(1 << 15)
+        .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+        .unwrap()
+}
+
+#[test]
+fn after_a_failed_flush_the_commit_is_in_a_fresh_journal_and_work_goes_on() {
+    let disk = disk();
+    let mut map = open(&disk);
+    map.edit(0..4).unwrap().fill(1);
+    map.commit().unwrap();
+    disk.fail_sync(1);
+    map.edit(4..8).unwrap().fill(2);
+    let second = map.commit().unwrap();
+    assert!(second.get() > 2, "the commit in doubt got a new number");
+    map.edit(8..12).unwrap().fill(3);
+    map.commit().unwrap();
+    let expect = map.to_vec();
+    drop(map);
+    assert_eq!(disk.read_file(FILE).unwrap(), expect);
+}
+
+#[test]
+fn a_latched_map_reads_on_refuses_commit_and_rollback_and_deletes_nothing() {
+    let disk = disk();
+    let mut map = open(&disk);
+    map.edit(0..4).unwrap().fill(1);
+    map.commit().unwrap();
+    disk.fail_writes_from(1, EIO);
+    map.edit(0..4).unwrap().fill(2);
+    assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::InDoubt);
+    assert_eq!(&map[0..4], [2; 4], "memory is as it was");
+    assert!(map.status().latched.is_some());
+    disk.clear_failures();
+    assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(map.rollback().unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(map.checkpoint().unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(map.close().unwrap_err().kind(), ErrorKind::Latched);
+    assert!(disk.exists(JOURNAL), "a latched map's close deletes nothing");
+    let map = open(&disk);
+    assert!(map[0..4] == [1; 4] || map[0..4] == [2; 4], "the next open decides");
+}
+
+#[test]
+fn a_full_disk_is_not_committed_and_the_same_commit_succeeds_once_there_is_space() {
+    let disk = SimDisk::new();
+    disk.put_file(FILE, &[]);
+    let mut map = AtomicMapping::options()
+        .create(true)
+        .len(64 << 12)
+        .journal_bytes(1 << 16)
+        .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+        .unwrap();
+    map.edit(0..100).unwrap().fill(1);
+    let before = map.commit().unwrap();
+    // The data file is all hole behind the first page: the next pages need blocks, and there are none.
+    disk.space(1);
+    map.edit(8 << 12..20 << 12).unwrap().fill(2);
+    let error = map.commit().unwrap_err();
+    assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::NotCommitted, Some(ENOSPC)), "{error}");
+    assert_eq!(map.status().last, before);
+    assert_eq!(map[8 << 12], 2, "memory is as it was");
+    // What is there can still be changed, by someone who did not ask for more.
+    disk.space(1 << 30);
+    assert!(map.commit().unwrap() > before);
+    let expect = map.to_vec();
+    map.close().unwrap();
+    assert_eq!(disk.read_file(FILE).unwrap(), expect);
+}
+
+#[test]
+fn back_pressure_of_a_failing_checkpoint_is_not_committed_and_never_a_hang() {
+    let disk = disk();
+    let mut map = open(&disk);
+    let mut refused = None;
+    let mut last = Vec::new();
+    for round in 0..40u8 {
+        map.edit(0..3000).unwrap().fill(round);
+        // Every sync of a checkpoint fails from now on: the journal fills up and cannot be freed.
+        match map.commit() {
+            Ok(_) => last = map.to_vec(),
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+        if round == 1 {
+            disk.fail_syncs_of(SyncPoint::Checkpoint);
+        }
+    }
+    let error = refused.expect("a journal that cannot be freed fills up");
+    assert_eq!(error.kind(), ErrorKind::NotCommitted, "{error}");
+    assert!(map.status().checkpoint_error.is_some());
+    disk.clear_failures();
+    map.rollback().unwrap();
+    assert_eq!(map[..], last);
+    map.edit(0..3).unwrap().fill(77);
+    map.commit().unwrap();
+    assert_eq!(map.status().checkpoint_error, None);
+}

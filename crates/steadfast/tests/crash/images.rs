@@ -39,7 +39,9 @@ fn open(disk: &SimDisk) -> Result<(JournaledFile, Vec<u8>), String> {
         .open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .map_err(|error| format!("recovery refused: {error}"))?;
     let mut bytes = vec![0; store.committed_len() as usize];
-    store.read_committed(&mut bytes, 0).map_err(|error| format!("cannot read what was recovered: {error}"))?;
+    store
+        .read_committed(&mut bytes, 0)
+        .map_err(|error| format!("cannot read what was recovered: {error}"))?;
     Ok((store, bytes))
 }
 
@@ -80,7 +82,13 @@ fn judge(log: &Log, bytes: &[u8]) -> Result<usize, String> {
 }
 
 /// Everything that must hold for one image.
-pub(crate) fn check(image: &SimDisk, log: &Log, depth: Depth, seed: u64, count: &mut Count) -> Result<(), String> {
+pub(crate) fn check(
+    image: &SimDisk,
+    log: &Log,
+    depth: Depth,
+    seed: u64,
+    count: &mut Count,
+) -> Result<(), String> {
     count.images += 1;
     if let Some(closed) = log.closed {
         plain(image, &log.states[closed], "after a close that returned")?;
@@ -133,8 +141,9 @@ fn check_stopped_recovery(image: &SimDisk, log: &Log, seed: u64, count: &mut Cou
         check(&disk.killed(), &log, flat, seed, count).map_err(context)?;
         for survivors in disk.power_cuts(seed ^ stop, 4, 3) {
             count.in_recovery += 1;
-            check(&disk.power_cut(&survivors), &log, flat, seed, count)
-                .map_err(|error| format!("recovery stopped at its operation {stop}, power cut {survivors}: {error}"))?;
+            check(&disk.power_cut(&survivors), &log, flat, seed, count).map_err(|error| {
+                format!("recovery stopped at its operation {stop}, power cut {survivors}: {error}")
+            })?;
         }
     }
     Ok(())

@@ -53,12 +53,18 @@ impl Matrix {
         let _ = run(&disk, &mut log, self.publish);
         let context = |error: String| {
             let trace = disk.trace();
-            format!("stopped at operation {operation} {torn_bytes:?}: {error}\nunsynced: {:?}\n{}", disk.unsynced_trace(), trace.join("\n"))
+            format!(
+                "stopped at operation {operation} {torn_bytes:?}: {error}\nunsynced: {:?}\n{}",
+                disk.unsynced_trace(),
+                trace.join("\n")
+            )
         };
         let nested = Depth { stop_recovery: operation % self.nest_every == 0, ..self.depth };
         check(&disk.killed(), &log, nested, operation, &mut count)
             .map_err(|error| context(format!("killed: {error}")))?;
-        for (index, survivors) in disk.power_cuts(operation, self.sample_above, self.depth.samples).enumerate() {
+        for (index, survivors) in
+            disk.power_cuts(operation, self.sample_above, self.depth.samples).enumerate()
+        {
             // Recoveries are stopped in a few of the subsets: the first, and some that vary from stop to stop.
             let nest = nested.stop_recovery && (index == 0 || (index as u64 + operation) % 61 == 0);
             let depth = Depth { stop_recovery: nest, ..nested };
@@ -148,7 +154,8 @@ fn the_same_holds_on_a_file_system_without_extended_attributes() {
 /// The syncs of a commit, a checkpoint, an open and a close. Each is left out in turn, and the matrix must see it.
 #[test]
 fn every_sync_is_needed() {
-    let points = SyncPoint::ALL.iter().filter(|point| !matches!(point, SyncPoint::Copy | SyncPoint::CopyName));
+    let points =
+        SyncPoint::ALL.iter().filter(|point| !matches!(point, SyncPoint::Copy | SyncPoint::CopyName));
     for &point in points {
         let matrix = Matrix { ignored: Some(point), sample_above: 8, nest_every: 3, ..FULL };
         match matrix.walk() {

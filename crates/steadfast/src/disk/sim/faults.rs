@@ -18,6 +18,8 @@ pub(super) struct Faults {
     /// All writes from this number on fail with this error.
     failing_writes_from: Option<(u64, i32)>,
     failing_syncs: BTreeSet<u64>,
+    /// All syncs with these purposes fail.
+    failing_points: Vec<SyncPoint>,
     ignored_syncs: Vec<SyncPoint>,
 }
 
@@ -97,7 +99,7 @@ impl Faults {
         self.syncs += 1;
         if self.ignored_syncs.contains(&point) {
             SyncFate::Ignored
-        } else if self.failing_syncs.remove(&self.syncs) {
+        } else if self.failing_syncs.remove(&self.syncs) || self.failing_points.contains(&point) {
             SyncFate::Fails
         } else {
             SyncFate::Succeeds
@@ -120,10 +122,15 @@ impl Faults {
         self.failing_syncs.insert(self.syncs + sync);
     }
 
+    pub(super) fn fail_syncs_of(&mut self, point: SyncPoint) {
+        self.failing_points.push(point);
+    }
+
     pub(super) fn clear_failures(&mut self) {
         self.failing_writes.clear();
         self.failing_writes_from = None;
         self.failing_syncs.clear();
+        self.failing_points.clear();
     }
 
     pub(super) fn ignore_sync(&mut self, point: SyncPoint) {

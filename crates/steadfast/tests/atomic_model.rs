@@ -1,0 +1,185 @@
+//! Memory that commits against the plainest model: two byte vectors, one working and one committed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use steadfast::AtomicMapping;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Store { at: usize, byte: u8 },
+    StoreRun { at: usize, len: usize, byte: u8 },
+    Edit { at: usize, len: usize, byte: u8 },
+    Touch { at: usize },
+    Resize { len: usize },
+    Commit,
+    CommitRelaxed,
+    Rollback,
+    Checkpoint,
+    Transaction { at: usize, fail: bool },
+    Reopen,
+    Drop,
+}
+
+const LEN_MAX: usize = 70_000;
+
+fn step() -> impl Strategy<Value = Step> {
+    let at = 0..LEN_MAX;
+    prop_oneof![
+        4 => (at.clone(), any::<u8>()).prop_map(|(at, byte)| Step::Store { at, byte }),
+        2 => (at.clone(), 1..9000usize, any::<u8>()).prop_map(|(at, len, byte)| Step::StoreRun { at, len, byte }),
+        4 => (at.clone(), 0..9000usize, any::<u8>()).prop_map(|(at, len, byte)| Step::Edit { at, len, byte }),
+        1 => at.clone().prop_map(|at| Step::Touch { at }),
+        3 => prop_oneof![at.clone(), Just(0), (0..17usize).prop_map(|page| page * 4096)].prop_map(|len| Step::Resize { len }),
+        5 => Just(Step::Commit),
+        2 => Just(Step::CommitRelaxed),
+        3 => Just(Step::Rollback),
+        2 => Just(Step::Checkpoint),
+        2 => (at, any::<bool>()).prop_map(|(at, fail)| Step::Transaction { at, fail }),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Drop),
+    ]
+}
+
+struct Model {
+    working: Vec<u8>,
+    committed: Vec<u8>,
+}
+
+fn open(path: &PathBuf, view: bool) -> AtomicMapping {
+    let options = AtomicMapping::options().create(true).journal_bytes(64 << 10);
+    if view { open_view(options, path) } else { options.load(path).unwrap() }
+}
+
+#[allow(unsafe_code)]
+fn open_view(options: steadfast::AtomicOptions, path: &PathBuf) -> AtomicMapping {
+    // SAFETY: the file lies in a folder that this test made, and nothing else writes it while the map is open.
+    unsafe { options.view(path) }.unwrap()
+}
+
+fn play(steps: Vec<Step>, view: bool, publish_check: bool) -> Result<(), TestCaseError> {
+    let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("state.bin");
+    let start: Vec<u8> = (0..10_000u32).map(|at| (at % 255) as u8).collect();
+    fs::write(&path, &start).unwrap();
+    let mut model = Model { working: start.clone(), committed: start };
+    let mut map = open(&path, view);
+    let mut last = map.status().last;
+    for step in steps {
+        let len = model.working.len();
+        match step.clone() {
+            Step::Store { at, byte } if len > 0 => {
+                map[at % len] = byte;
+                model.working[at % len] = byte;
+            }
+            Step::StoreRun { at, len: count, byte } if len > 0 => {
+                let range = at % len..(at % len + count).min(len);
+                map[range.clone()].fill(byte);
+                model.working[range].fill(byte);
+            }
+            Step::Edit { at, len: count, byte } => {
+                let range = at..at + count;
+                match map.edit(range.clone()) {
+                    Ok(bytes) => {
+                        bytes.fill(byte);
+                        model.working[range].fill(byte);
+                    }
+                    Err(_) => prop_assert!(range.end > len),
+                }
+            }
+            // A read, and a store of what is there: neither may become part of a commit's difference.
+            Step::Touch { at } if len > 0 => {
+                let byte = map[at % len];
+                map[at % len] = byte;
+            }
+            Step::Resize { len } => {
+                map.resize(len).unwrap();
+                model.working.resize(len, 0);
+            }
+            Step::Commit | Step::CommitRelaxed => {
+                let changed = model.working != model.committed;
+                let id = if matches!(step, Step::Commit) {
+                    map.commit().unwrap()
+                } else {
+                    map.commit_relaxed().unwrap()
+                };
+                prop_assert!(id > last || !changed, "a commit that changes something has a new number");
+                prop_assert!(id >= last);
+                last = id;
+                model.committed.clone_from(&model.working);
+            }
+            Step::Rollback => {
+                map.rollback().unwrap();
+                model.working.clone_from(&model.committed);
+            }
+            Step::Checkpoint => {
+                map.checkpoint().unwrap();
+                prop_assert_eq!(
+                    &fs::read(&path).unwrap(),
+                    &model.committed,
+                    "the plain file is the last commit"
+                );
+            }
+            Step::Transaction { at, fail } if len > 0 => {
+                let result: Result<(), steadfast::Error> = map.transaction(|map| {
+                    map[at % len] ^= 0x55;
+                    if fail {
+                        return Err(steadfast::Error::new(
+                            steadfast::ErrorKind::InvalidInput,
+                            "transaction",
+                            "refused",
+                        ));
+                    }
+                    Ok(())
+                });
+                prop_assert_eq!(result.is_err(), fail);
+                if fail {
+                    model.working.clone_from(&model.committed);
+                } else {
+                    model.working[at % len] ^= 0x55;
+                    model.committed.clone_from(&model.working);
+                    last = map.status().last;
+                }
+            }
+            Step::Reopen | Step::Drop => {
+                if matches!(step, Step::Reopen) {
+                    map.close().unwrap()
+                } else {
+                    drop(map)
+                }
+                prop_assert_eq!(&fs::read(&path).unwrap(), &model.committed, "a plain file is left");
+                prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing else");
+                model.working.clone_from(&model.committed);
+                map = open(&path, view);
+                last = map.status().last;
+            }
+            _ => {}
+        }
+        prop_assert_eq!(map.len(), model.working.len());
+        if map[..] != model.working[..] {
+            let at = map.iter().zip(&model.working).position(|(a, b)| a != b);
+            return Err(TestCaseError::fail(format!("after {step:?}: first difference at {at:?}")));
+        }
+    }
+    if publish_check {
+        let copy = folder.path().join("copy.bin");
+        map.copy_to(&copy).unwrap();
+        prop_assert_eq!(&fs::read(&copy).unwrap(), &model.committed, "a copy is the last commit");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_loaded_map_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
+        play(steps, false, true)?;
+    }
+
+    #[test]
+    fn a_view_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
+        play(steps, true, true)?;
+    }
+}
