@@ -10,12 +10,16 @@ pub mod disk;
 mod error;
 mod holder;
 mod journal;
+mod mapping;
 mod range;
 pub mod store;
 mod sys;
 
 pub use atomic::{AtomicMapping, AtomicOptions};
-pub use holder::Holder;
-pub use store::{CommitId, JournalReport, RecordReport, Recovery, Resolution, Status, inspect, recover};
-
 pub use error::{Error, ErrorKind, Result};
+pub use holder::Holder;
+pub use mapping::{
+    Advice, Atomic, FileAdvice, Mapping, MappingOptions, PageState, Protection, Residency, ResidencySpan,
+    SyncTicket, UncheckedAdvice,
+};
+pub use store::{CommitId, JournalReport, RecordReport, Recovery, Resolution, Status, inspect, recover};

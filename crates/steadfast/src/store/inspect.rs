@@ -107,7 +107,7 @@ fn inspect_on(disk: &Arc<dyn Disk>, asked: &Path) -> Result<JournalReport> {
         records: Vec::new(),
         torn_tail: false,
         recovery_waits: false,
-        writer: holder::holders(stat.inode).into_iter().next(),
+        writer: holder::holders(stat.device, stat.inode).into_iter().next(),
         problem: None,
         data_file,
     };

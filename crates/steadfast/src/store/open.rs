@@ -204,20 +204,17 @@ fn lock(data: &dyn DiskFile, path: &Path, stat: &FileStat, deadline: Instant) ->
 }
 
 fn locked_by(data: &dyn DiskFile, path: &Path, stat: &FileStat) -> Error {
-    let holders = holder::holders(stat.inode);
+    let holders = holder::holders(stat.device, stat.inode);
     let owner = match identity::find_mark(data) {
         Ok(FoundMark::Ours(mark)) => mark.owner(),
         _ => None,
     };
     let who = match (holders.as_slice(), owner) {
-        ([], None) => "by a process that cannot be named from here".to_owned(),
-        ([], Some(pid)) => format!("by process {pid}"),
-        (holders, _) => {
-            let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
-            format!("by {}", names.join(", "))
-        }
+        // Another user's process: its descriptors are hidden, but it left its name in the mark.
+        ([], Some(pid)) => format!("process {pid}"),
+        (holders, _) => holder::in_words(holders),
     };
-    Error::new(ErrorKind::Locked, "open", format!("it is in use {who}"))
+    Error::new(ErrorKind::Locked, "open", format!("it is in use by {who}"))
         .path(path)
         .advice("close it there, or wait for it with a lock timeout; one writer at a time")
 }

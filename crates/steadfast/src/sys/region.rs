@@ -61,12 +61,12 @@ impl Region {
     }
 
     /// The address of `at`, which may be one past the end.
-    fn address(&self, at: usize) -> *mut u8 {
+    pub(super) fn address(&self, at: usize) -> *mut u8 {
         assert!(at <= self.len, "address {at} outside a region of {} bytes", self.len);
         self.base.as_ptr().wrapping_add(at)
     }
 
-    fn check(&self, bytes: &Range<usize>) {
+    pub(super) fn check(&self, bytes: &Range<usize>) {
         let page = super::page_size();
         assert!(bytes.start.is_multiple_of(page) && bytes.end.is_multiple_of(page), "unaligned placement");
         assert!(bytes.start <= bytes.end && bytes.end <= self.len, "placement outside the region");
@@ -152,19 +152,25 @@ impl Region {
         unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontFork)? };
         Ok(())
     }
+
+    /// Unmaps everything now, and says how that went; dropping can only log it. The region is then empty.
+    pub(crate) fn unmap(&mut self) -> io::Result<()> {
+        let len = std::mem::take(&mut self.len);
+        // A forked child never had these pages (they are kept from children), or shares them with nobody who could miss
+        // them; it may since have mapped something else at the same addresses.
+        if len == 0 || self.birth.is_elsewhere() {
+            return Ok(());
+        }
+        // SAFETY: the range is ours (invariant), and from here on the region is empty: nothing more can be had from it.
+        unsafe { mm::munmap(self.base.as_ptr().cast(), len)? };
+        Ok(())
+    }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // A forked child never had these pages (they are kept from children), and may since have mapped something
-        // else at the same addresses.
-        if self.birth.is_elsewhere() {
-            return;
-        }
-        // SAFETY: the range is ours (invariant), and nobody can hold a reference past the region's life.
-        let result = unsafe { mm::munmap(self.base.as_ptr().cast(), self.len) };
-        if let Err(error) = result {
-            log::error!("cannot unmap {} bytes: {error}", self.len);
+        if let Err(error) = self.unmap() {
+            log::error!("cannot unmap a region: {error}");
         }
     }
 }

@@ -1,0 +1,289 @@
+//! The file under a mapping, and what is known about how durable it is.
+//!
+//! # What a failed write-back means
+//!
+//! When the kernel cannot write a page it marks the page clean all the same, notes the error in the file, and tells it
+//! **once** to each open file description: at the next msync or fsync through it. It does not say which pages were lost.
+//! So, the first time one of our calls returns such an error, the whole mapping is *failed*: no range of it syncs
+//! successfully until its pages were made dirty again ([`Mapping::redirty`](super::Mapping::redirty)) and a later sync
+//! wrote them. All calls that could be told the error go through [`MappedFile::sync`], one at a time: a second caller
+//! could otherwise get the kernel's 0 while the first one has the error in hand but has not noted it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io, ops::Range};
+
+use rustix::fs;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::MappingOptions;
+use super::background::Background;
+use super::failure::Failure;
+use super::open::Opened;
+use crate::error::{Error, ErrorKind, Result};
+use crate::range::RangeSet;
+use crate::sys::region::Region;
+use crate::sys::{self, page_size};
+
+/// Bytes made dirty again through one window.
+const WINDOW_BYTES: u64 = 64 << 20;
+
+/// The calls that make bytes durable, so that tests can make them fail.
+pub(super) trait SyncCalls: fmt::Debug + Send + Sync {
+    /// `msync(MS_SYNC)`: bytes, and what is needed to find them.
+    fn msync(&self, region: &Region, bytes: Range<usize>) -> io::Result<()> {
+        region.msync(bytes)
+    }
+
+    /// As msync, for files that are open for reading only: there msync does nothing.
+    fn fdatasync(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(fs::fdatasync(fd)?)
+    }
+
+    /// Bytes, length and everything else.
+    fn fsync(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(fs::fsync(fd)?)
+    }
+
+    /// The names in the folder of a file.
+    fn sync_folder(&self, folder: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
+        match fs::fsync(folder) {
+            // Held with O_PATH, since it may not be read: then the whole file system.
+            Err(Errno::BADF) => Ok(fs::syncfs(fd)?),
+            // Folders of some file systems have no sync; there, names are durable when they are made, or never.
+            Err(Errno::INVAL) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct KernelCalls;
+
+impl SyncCalls for KernelCalls {}
+
+/// A mapped file. Shared with the background thread, which outlives no mapping.
+#[derive(Debug)]
+pub(super) struct MappedFile {
+    pub(super) fd: OwnedFd,
+    pub(super) path: Option<PathBuf>,
+    /// Stores to the file are possible.
+    pub(super) writable: bool,
+    /// Where the mapping's first byte lies.
+    pub(super) offset: u64,
+    pub(super) background: Background,
+    calls: Arc<dyn SyncCalls>,
+    durability: Mutex<Durability>,
+}
+
+/// What stands between a sync and its promise. Ranges are whole pages of the file.
+#[derive(Debug)]
+pub(super) struct Durability {
+    /// All pages of the mapping.
+    extent: Range<u64>,
+    /// Pages whose last write-back may have been lost.
+    failed: RangeSet,
+    /// Those of them that were made dirty since.
+    redirtied: RangeSet,
+    /// The errno that made pages fail.
+    cause: i32,
+    /// The length or the file itself is new: the next sync is an fsync.
+    metadata_pending: bool,
+    /// The folder of a file that we created, until its name is durable.
+    folder: Option<OwnedFd>,
+    /// The folder could not be synced. Nothing can make it dirty again: this stays.
+    folder_error: Option<i32>,
+}
+
+/// Where the pages of a sync are mapped.
+pub(super) enum Through<'region> {
+    Region(&'region Region, Range<usize>),
+    /// Not at all: the descriptor must do.
+    Descriptor,
+}
+
+impl MappedFile {
+    pub(super) fn new(opened: Opened, options: &MappingOptions, grown: bool) -> MappedFile {
+        let (fd, path, folder) = opened.keep();
+        MappedFile {
+            fd,
+            path,
+            writable: options.is_shared_writer(),
+            offset: options.offset,
+            background: Background::default(),
+            calls: Arc::new(KernelCalls),
+            durability: Mutex::new(Durability {
+                extent: 0..0,
+                failed: RangeSet::new(),
+                redirtied: RangeSet::new(),
+                cause: 0,
+                metadata_pending: grown || folder.is_some(),
+                folder,
+                folder_error: None,
+            }),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_calls(mut self, calls: Arc<dyn SyncCalls>) -> MappedFile {
+        self.calls = calls;
+        self
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        Ok(fs::fstat(&self.fd)?.st_size as u64)
+    }
+
+    pub(super) fn durability(&self) -> MutexGuard<'_, Durability> {
+        // A panic while it was held cannot have left it half-changed in a way that claims too much.
+        self.durability.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the pages of `range` durable, and the file's length and name.
+    pub(super) fn sync(&self, range: &Range<u64>, through: Through<'_>) -> Result<(), Failure> {
+        let mut durability = self.durability();
+        durability.refuse(range)?;
+        let result = match through {
+            Through::Region(region, bytes) if self.writable => {
+                uninterrupted(|| self.calls.msync(region, bytes.clone()))
+            }
+            // On a mapping of a file opened for reading msync does nothing, as the kernel does not count it as shared.
+            _ => uninterrupted(|| self.calls.fdatasync(self.fd.as_fd())),
+        };
+        result.map_err(|error| durability.fail(range, error))?;
+        // In this order: a name that survives must not lead to a file without its length.
+        if durability.metadata_pending {
+            uninterrupted(|| self.calls.fsync(self.fd.as_fd()))
+                .map_err(|error| durability.fail(range, error))?;
+            durability.metadata_pending = false;
+        }
+        if let Some(folder) = durability.folder.take()
+            && let Err(error) = uninterrupted(|| self.calls.sync_folder(folder.as_fd(), self.fd.as_fd()))
+        {
+            durability.folder_error = Some(error.raw_os_error().unwrap_or(libc::EIO));
+            durability.refuse(range)?;
+        }
+        // `refuse` let pass only failed pages that were dirty again before this write-back began, and it succeeded.
+        durability.failed.remove(range.clone());
+        durability.redirtied.remove(range.clone());
+        Ok(())
+    }
+
+    /// Makes the pages of `range` dirty again.
+    pub(super) fn redirty(&self, range: &Range<u64>) -> io::Result<()> {
+        // Held throughout: no failing sync may come between a page's touch and the note of it.
+        let mut durability = self.durability();
+        let mut at = range.start;
+        while at < range.end {
+            let window = at..range.end.min(at + WINDOW_BYTES);
+            let (region, bytes) = self.window(&window, ProtFlags::READ | ProtFlags::WRITE)?;
+            region.touch(bytes)?;
+            at = window.end;
+        }
+        durability.redirtied.insert(range.clone());
+        Ok(())
+    }
+
+    /// A mapping of its own of these pages, through the same open file description.
+    pub(super) fn window(&self, range: &Range<u64>, access: ProtFlags) -> io::Result<(Region, Range<usize>)> {
+        debug_assert!(range.start.is_multiple_of(page_size() as u64));
+        let bytes = 0..(range.end - range.start) as usize;
+        let mut region = Region::reserve(bytes.len())?;
+        region.place_file(bytes.clone(), self.fd.as_fd(), range.start, access, MapFlags::SHARED)?;
+        Ok((region, bytes))
+    }
+
+    /// Starts the write-out of `range`. Only a head start: errors come to light in the sync that follows.
+    pub(super) fn start_write_out(&self, range: Range<u64>) {
+        if let Err(error) = sys::sync::start_write_out(self.fd.as_fd(), range) {
+            log::debug!("cannot start write-out early: {error}");
+        }
+    }
+
+    /// Where the mapping's pages now lie in the file.
+    pub(super) fn set_extent(&self, extent: Range<u64>) {
+        let mut durability = self.durability();
+        // Pages that are no longer mapped are no longer this mapping's promise.
+        for outside in [0..extent.start, extent.end..u64::MAX] {
+            durability.failed.remove(outside.clone());
+            durability.redirtied.remove(outside);
+        }
+        durability.extent = extent;
+    }
+
+    /// The file's length was changed through this mapping.
+    pub(super) fn length_changed(&self) {
+        self.durability().metadata_pending = true;
+    }
+
+    /// What was lost and not made good since, as an error.
+    pub(super) fn remembered(&self) -> Option<Failure> {
+        let durability = self.durability();
+        if durability.folder_error.is_some() {
+            return durability.refuse(&(0..0)).err();
+        }
+        // Dirty again is not yet durable.
+        let first = durability.failed.iter().next()?;
+        Some(Failure::lost(first, durability.cause))
+    }
+
+    pub(super) fn error(&self, operation: &'static str, failure: &Failure) -> Error {
+        failure.to_error(operation, self.path.as_deref(), self.offset, self.durability().extent.end)
+    }
+}
+
+pub(super) fn with_path(error: Error, path: Option<&Path>) -> Error {
+    match path {
+        Some(path) => error.path(path),
+        None => error,
+    }
+}
+
+impl Durability {
+    /// Refuses a range with failed pages that nobody made dirty again.
+    fn refuse(&self, range: &Range<u64>) -> Result<(), Failure> {
+        if let Some(errno) = self.folder_error {
+            return Err(Failure {
+                kind: ErrorKind::WriteBack,
+                reason: "the new file's name could not be made durable in its folder".into(),
+                advice: Some("copy the bytes to another file".into()),
+                errno: Some(errno),
+                range: range.clone(),
+            });
+        }
+        let mut at = range.start;
+        while let Some(failed) = self.failed.first_within(&(at..range.end)) {
+            if let Some(lost) = self.redirtied.gaps(failed.clone()).into_iter().next() {
+                return Err(Failure::lost(lost, self.cause));
+            }
+            at = failed.end;
+        }
+        Ok(())
+    }
+
+    /// Notes what a failed call means.
+    fn fail(&mut self, range: &Range<u64>, error: io::Error) -> Failure {
+        // These say that nothing was tried; all others, that something was tried and may be lost.
+        if let Some(errno @ (libc::ENOMEM | libc::EINVAL | libc::EBUSY | libc::EOPNOTSUPP)) =
+            error.raw_os_error()
+        {
+            return Failure::of_os("sync", errno, range.clone());
+        }
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        self.cause = errno;
+        self.failed.insert(self.extent.clone());
+        self.redirtied.clear();
+        Failure::lost(self.extent.clone(), errno)
+    }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
