@@ -53,8 +53,10 @@ impl Mapping {
             return Ok(());
         }
         self.require(operation, &range, Protection::READ_WRITE)?;
+        // Before: bytes stored in the last page past a new end would come to light when the file grows again.
+        self.check_length(operation, &range)?;
         let copied = self.placed.region.write(self.placed.lead + range.start, from, self.route);
-        // Looked at even after success: stores past a new end, in the rest of the last page, reach no file.
+        // And after, even of success: stores past a new end, in the rest of the last page, reach no file.
         self.check_length(operation, &range)?;
         copied.map_err(|error| self.unreachable(operation, &range, error))
     }
