@@ -1,0 +1,92 @@
+//! What can be asked of the command: one definition, from which the parser and all help come.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::output::Out;
+use crate::{apply, backup, log, recover, sync, tour, verify};
+
+/// What a newcomer needs, and what stands below the help.
+const FIRST_STEPS: &str = "\
+First steps:
+  truncate -s 1M state.bin                                  # any file will do
+  echo '{\"at\":0,\"text\":\"hi\"}' | steadfast apply state.bin   # all or nothing
+  steadfast verify state.bin                                # is it sound?
+  steadfast backup state.bin copy.bin                       # the last commit
+  steadfast tour                                            # kill -9, shown";
+
+/// Atomic, durable, in-place edits of any file, and what belongs to them
+#[derive(Debug, Parser)]
+#[command(
+    name = "steadfast",
+    version,
+    after_help = FIRST_STEPS,
+    after_long_help = format!("{FIRST_STEPS}\n\nExit codes: 0 done, 1 a \"no\" or a failure, 2 wrong use."),
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Apply(apply::Args),
+    Recover(recover::Args),
+    Log(log::Args),
+    Verify(verify::Args),
+    Backup(backup::Args),
+    Sync(sync::Args),
+    Tour(tour::Args),
+    #[command(hide = true)]
+    TourChild(tour::child::Args),
+    #[command(hide = true)]
+    TourJanitor(tour::folder::JanitorArgs),
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        None => newcomer(),
+        Some(Command::Apply(args)) => apply::run(&args),
+        Some(Command::Recover(args)) => recover::run(&args),
+        Some(Command::Log(args)) => log::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args),
+        Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Sync(args)) => sync::run(&args),
+        Some(Command::Tour(args)) => tour::run(&args),
+        Some(Command::TourChild(args)) => tour::child::run(&args),
+        Some(Command::TourJanitor(args)) => tour::folder::run_janitor(&args),
+    };
+    done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+/// `steadfast` alone: not an error, somebody is looking around.
+fn newcomer() -> Result<(), Failure> {
+    let mut out = Out::open();
+    out.line("steadfast: atomic, durable, in-place edits of any file\n")?;
+    out.line(FIRST_STEPS)?;
+    out.line("\n`steadfast --help` lists every command, `steadfast COMMAND --help` explains one.")?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// clap checks its own definition, and every option has a sentence.
+    #[test]
+    fn the_definition_is_sound_and_everything_is_explained() {
+        super::Cli::command().debug_assert();
+        for command in super::Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains(' '), "{} {}: {help:?}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}
