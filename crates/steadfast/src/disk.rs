@@ -183,8 +183,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Cuts the file, or grows it with zeros that take no space.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Gives every hole in `range` blocks, so that a later write there needs no space. Changes neither content nor length.
+    /// Returns the bytes from `range.start` on that are known to have blocks now, which may be more than `range`.
     /// A file system that cannot do this is no error: the promise is then weaker.
-    fn reserve(&self, range: Range<u64>) -> io::Result<()>;
+    fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>>;
     /// Makes `range` read as zeros, keeping its blocks. Does not change the length.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes content and length durable.

@@ -170,8 +170,13 @@ fn play(steps: Vec<Step>, view: bool, publish_check: bool) -> Result<(), TestCas
     Ok(())
 }
 
+/// `STEADFAST_CASES` asks for a longer dose.
+fn cases() -> u32 {
+    std::env::var("STEADFAST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_loaded_map_is_the_model(steps in prop::collection::vec(step(), 1..60)) {

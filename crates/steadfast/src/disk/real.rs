@@ -148,18 +148,14 @@ impl DiskFile for RealFile {
         Ok(unix::ftruncate(&self.0, len)?)
     }
 
-    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+    fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
         let mut at = range.start;
         while at < range.end {
-            // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO.
-            let hole = match unix::seek(&self.0, SeekFrom::Hole(at)) {
-                Ok(hole) => hole,
-                Err(Errno::NXIO) => at,
-                // No SEEK_HOLE here: ask for everything, which is harmless.
-                Err(_) => at,
-            };
+            // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO; without SEEK_HOLE
+            // everything is asked for, which is harmless.
+            let hole = unix::seek(&self.0, SeekFrom::Hole(at)).unwrap_or(at);
             if hole >= range.end {
-                return Ok(());
+                return Ok(range.start..hole);
             }
             let end = match unix::seek(&self.0, SeekFrom::Data(hole)) {
                 Ok(data) if data > hole => data.min(range.end),
@@ -167,12 +163,12 @@ impl DiskFile for RealFile {
             };
             match retry(|| unix::fallocate(&self.0, FallocateFlags::KEEP_SIZE, hole, end - hole)) {
                 Ok(()) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(range),
                 Err(error) => return Err(error.into()),
             }
             at = end;
         }
-        Ok(())
+        Ok(range)
     }
 
     fn zero(&self, range: Range<u64>) -> io::Result<()> {

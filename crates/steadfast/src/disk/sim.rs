@@ -416,8 +416,9 @@ impl DiskFile for SimFile {
         self.changing()?.set_len(self.inode, len)
     }
 
-    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
-        self.changing()?.reserve(self.inode, range)
+    fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
+        self.changing()?.reserve(self.inode, range.clone())?;
+        Ok(range)
     }
 
     fn zero(&self, range: Range<u64>) -> io::Result<()> {

@@ -6,8 +6,9 @@
 use std::io;
 
 use super::Batch;
-use super::journaled_file::JournaledFile;
+use super::journaled_file::{JournaledFile, Pending};
 use super::mark::Mark;
+use super::overlay::Overlay;
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
@@ -42,7 +43,7 @@ impl JournaledFile {
         }
         let released = self.journal.release_all(self.committed_len);
         self.checkpointed_len = self.committed_len;
-        self.reserved.remove(self.committed_len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
+        self.forget_blocks_beyond(self.committed_len);
         self.forget_pending();
         if let Err(error) = released {
             // Both anchors may be found now, and they disagree about where the next record is looked for. The data file
@@ -69,22 +70,29 @@ impl JournaledFile {
 
     /// Makes the data file hold the last commit, durably, and say so in its mark.
     fn write_all_back(&mut self) -> io::Result<()> {
-        // Bytes that come back from the disk are checked before they go into the data file.
-        for pending in &self.pending {
-            pending.placed.read_body(self.journal.file())?;
-        }
-        let pieces: Vec<_> = self.with_overlay(|overlay| overlay.pieces().collect());
-        let cut = self.with_overlay(|overlay| overlay.cut());
-        self.fit_length(cut.unwrap_or(u64::MAX), self.committed_len)?;
+        self.verify_bodies(&self.pending)?;
+        let overlay = self.with_overlay(Overlay::clone);
+        self.put_overlay(&overlay, self.committed_len)?;
+        self.write_mark_through(self.journal.last())?;
+        self.sync_data_file(SyncPoint::Checkpoint)
+    }
 
+    /// Bytes that come back from the journal are checked before they go into the data file.
+    fn verify_bodies(&self, pending: &[Pending]) -> io::Result<()> {
+        pending.iter().try_for_each(|pending| pending.placed.read_body(self.journal.file()).map(|_| ()))
+    }
+
+    /// Writes the sum of some commits, the last of them `len` bytes long: in offset order, pieces that touch as one.
+    fn put_overlay(&self, overlay: &Overlay, len: u64) -> io::Result<()> {
+        self.fit_length(overlay.cut().unwrap_or(u64::MAX), len)?;
         let mut gathered: Vec<u8> = Vec::new();
         let mut gathered_at = 0;
-        for (at, piece) in pieces {
+        for (at, piece) in overlay.pieces() {
             let mut done = 0;
             while done < piece.len {
                 let start = at + done;
                 if gathered_at + gathered.len() as u64 != start || gathered.len() == WRITE_BYTES_MAX {
-                    self.data.write_at(&[&gathered], gathered_at)?;
+                    self.write_data(&gathered, gathered_at)?;
                     gathered.clear();
                     gathered_at = start;
                 }
@@ -98,9 +106,11 @@ impl JournaledFile {
                 done += count;
             }
         }
-        self.data.write_at(&[&gathered], gathered_at)?;
-        self.write_mark_through(self.journal.last())?;
-        self.sync_data_file(SyncPoint::Checkpoint)
+        self.write_data(&gathered, gathered_at)
+    }
+
+    fn write_data(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.is_empty() { Ok(()) } else { self.data.write_at(&[bytes], offset) }
     }
 
     /// Gives the data file its new length, with zeros wherever it was cut below that on the way.
@@ -123,25 +133,24 @@ impl JournaledFile {
         if !self.publish {
             return;
         }
-        let publish = || {
-            for pending in &self.pending[self.published..] {
-                let body = pending.placed.read_body(self.journal.file())?;
-                let mut bytes = &body[pending.placed.header.table_bytes() as usize..];
-                let cut = if pending.len_min < pending.len_before { pending.len_min } else { u64::MAX };
-                self.fit_length(cut, pending.len)?;
-                for extent in &pending.extents {
-                    let (these, rest) = bytes.split_at(extent.len as usize);
-                    self.data.write_at(&[these], extent.offset)?;
-                    bytes = rest;
-                }
-            }
-            Ok::<(), io::Error>(())
-        };
-        let published = publish();
+        let fresh = &self.pending[self.published..];
+        let mut overlay = Overlay::default();
+        for pending in fresh {
+            let payload_at = pending.placed.payload_at();
+            overlay.apply(pending.len_min, pending.len_before, &pending.extents, payload_at);
+        }
+        let published =
+            self.verify_bodies(fresh).and_then(|()| self.put_overlay(&overlay, self.committed_len));
+        // What was cut off has no blocks any more.
+        self.forget_blocks_beyond(self.committed_len);
         match published.and(self.remember_data()) {
             Ok(()) => self.published = self.pending.len(),
             Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
         }
+    }
+
+    fn forget_blocks_beyond(&mut self, len: u64) {
+        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
     }
 
     /// Writes the mark as it stands now, durably.

@@ -65,12 +65,17 @@ impl JournaledFile {
                 extent.offset / BLOCK_BYTES * BLOCK_BYTES..extent.end().next_multiple_of(BLOCK_BYTES);
             for gap in self.reserved.gaps(blocks) {
                 asked = true;
-                if let Err(error) = self.data.reserve(gap.clone()) {
-                    result =
-                        Err(not_committed(error, "no room in the data file").path(&self.path).range(gap));
-                    break;
+                match self.data.reserve(gap.clone()) {
+                    Ok(known) => self.reserved.insert(known),
+                    Err(error) => {
+                        result =
+                            Err(not_committed(error, "no room in the data file").path(&self.path).range(gap));
+                        break;
+                    }
                 }
-                self.reserved.insert(gap);
+            }
+            if result.is_err() {
+                break;
             }
         }
         if asked {

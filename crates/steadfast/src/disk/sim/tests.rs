@@ -239,7 +239,7 @@ fn after_the_stop_every_call_fails() {
     let calls: [&dyn Fn() -> io::Result<()>; 18] = [
         &|| file.write_at(&[b"new"], 0),
         &|| file.set_len(0),
-        &|| file.reserve(0..1),
+        &|| file.reserve(0..1).map(|_| ()),
         &|| file.zero(0..1),
         &|| file.sync(POINT),
         &|| file.sync_data(POINT),
@@ -491,7 +491,7 @@ fn a_full_disk_refuses_and_the_same_write_succeeds_once_there_is_space() {
     let disk = disk_with("/a", &[1; 4096]);
     let file = open(&disk, "/a");
     disk.space(2 * 4096);
-    assert_eq!(os_error(file.reserve(0..3 * 4096)), Some(libc::ENOSPC));
+    assert_eq!(os_error(file.reserve(0..3 * 4096).map(|_| ())), Some(libc::ENOSPC));
     file.set_len(1 << 20).unwrap();
     assert_eq!(os_error(file.zero(4096..3 * 4096)), Some(libc::ENOSPC));
     assert_eq!(os_error(file.write_at(&[&[2; 3 * 4096]], 0)), Some(libc::ENOSPC));
