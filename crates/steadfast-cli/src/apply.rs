@@ -10,10 +10,10 @@ use steadfast::{AtomicMapping, ErrorKind};
 use crate::edits::{self, Edit};
 use crate::failure::Failure;
 use crate::open::{self, OpenArgs};
-use crate::output::{self, Out};
+use crate::output::{self, Out, counted};
 
-/// The longest line, in bytes. Nobody means a longer one: it is a binary file, or bytes that belong into a patch file;
-/// reading on would only fill the memory.
+/// The longest line, in bytes. Nobody means a longer one: it is a binary file, or bytes that belong into a
+/// patch file; reading on would only fill the memory.
 const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// How much of a patch file is read at a time.
@@ -134,18 +134,14 @@ fn apply(map: &mut AtomicMapping, edits: &mut Lines) -> Result<(), Failure> {
     }
 }
 
-/// Edits that no commit line follows although there are commit lines: whoever wrote them stopped in the middle.
+/// Edits that no commit line follows although there are commit lines: whoever wrote them stopped in the
+/// middle.
 fn left_over(edits: u64) -> Failure {
     let were = if edits == 1 { "was" } else { "were" };
     Failure::Failed(format!(
         "{} after the last commit line {were} not applied; add {{\"commit\":true}}",
         counted(edits, "edit")
     ))
-}
-
-/// `1 edit`, `2 edits`.
-fn counted(count: u64, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// What has been read since the last commit, and how many commits there were.
@@ -157,8 +153,8 @@ struct Pending {
 
 /// Prints acknowledgements for as long as somebody reads them.
 ///
-/// When the reader has gone, the edits go on: exit code 0 says that all of them were applied, and `apply … | head -1`
-/// must not stop a script half way.
+/// When the reader has gone, the edits go on: exit code 0 says that all of them were applied, and `apply … |
+/// head -1` must not stop a script half way.
 struct Printer {
     out: Out,
     gone: bool,
@@ -246,7 +242,8 @@ impl<'a> Patch<'a> {
         Ok(Patch { file, path, len })
     }
 
-    /// The length of a regular file. Does not open anything: a pipe would wait for its other end, and a device may act.
+    /// The length of a regular file. Does not open anything: a pipe would wait for its other end, and a
+    /// device may act.
     fn measure(path: &Path) -> Result<Option<u64>, String> {
         let stat = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
         if stat.is_dir() {

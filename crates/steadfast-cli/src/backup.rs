@@ -9,9 +9,10 @@ use crate::size;
 
 /// Copy the last commit of a file to another file
 ///
-/// The copy is a plain file, whole and durable, or it is not there at all. If a crash left a journal beside the file, it
-/// is replayed first. While the copy is made nothing else may write the file; programs that use Steadfast are kept out by
-/// a lock. A program that has the file open for commits makes its own backups (`AtomicMapping::copy_to`).
+/// The copy is a plain file, whole and durable, or it is not there at all. If a crash left a journal beside
+/// the file, it is replayed first. While the copy is made nothing else may write the file; programs that use
+/// Steadfast are kept out by a lock. A program that has the file open for commits makes its own backups
+/// (`AtomicMapping::copy_to`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file to copy.

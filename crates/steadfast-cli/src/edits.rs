@@ -9,8 +9,8 @@
 //! | `{"resize":1048576}` | cut the file, or let it grow with zeros |
 //! | `{"commit":true}` | make everything since the last commit durable, all or nothing |
 //!
-//! Blank lines and lines that start with `#` are skipped. Whatever is not exactly one of these is refused: a line that
-//! means something else than its writer thinks is worse than one that stops.
+//! Blank lines and lines that start with `#` are skipped. Whatever is not exactly one of these is refused: a
+//! line that means something else than its writer thinks is worse than one that stops.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -162,7 +162,8 @@ fn plain(error: &serde_json::Error) -> String {
 
 /// An object's keys and values as they stand in the line.
 ///
-/// Not a struct with optional fields: a key that is there twice or with `null` must be told from one that is not there.
+/// Not a struct with optional fields: a key that is there twice or with `null` must be told from one that is
+/// not there.
 struct Fields(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Fields {

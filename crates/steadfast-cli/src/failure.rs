@@ -11,7 +11,8 @@ pub(crate) enum Failure {
     No,
     /// The command was used wrongly in a way that the parser cannot see; exit code 2.
     Usage(String),
-    /// Whoever read our output has enough (`steadfast log x | head -1`): nothing to complain about; exit code 0.
+    /// Whoever read our output has enough (`steadfast log x | head -1`): nothing to complain about; exit code
+    /// 0.
     PipeClosed,
 }
 

@@ -11,8 +11,8 @@ use crate::size;
 
 /// Show what the journal of a file holds
 ///
-/// Lists the commits in the journal beside the file (FILE.steadfast), oldest first. Changes nothing, and may be used
-/// while another program has the file open. A file that was closed properly has no journal.
+/// Lists the commits in the journal beside the file (FILE.steadfast), oldest first. Changes nothing, and may
+/// be used while another program has the file open. A file that was closed properly has no journal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The data file (not its journal).

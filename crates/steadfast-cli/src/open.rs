@@ -2,11 +2,12 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with [`AtomicOptions::view`]: its clean pages are the file's own pages in the page cache, so
-//! that a file of any size opens at once, and the caller must promise that nothing else writes the file while it is
-//! open. A command cannot see to that alone. What it can do, it does: it holds the library's exclusive lock, which
-//! keeps every other user of the library out, it never writes the file through another handle, and the help of each
-//! command that opens this way says in words what the person who runs it promises.
+//! This file is trusted with [`AtomicOptions::view`]: its clean pages are the file's own pages in the page
+//! cache, so that a file of any size opens at once, and the caller must promise that nothing else writes the
+//! file while it is open. A command cannot see to that alone. What it can do, it does: it holds the library's
+//! exclusive lock, which keeps every other user of the library out, it never writes the file through another
+//! handle, and the help of each command that opens this way says in words what the person who runs it
+//! promises.
 #![allow(unsafe_code)]
 
 use std::path::Path;
@@ -53,8 +54,9 @@ impl OpenArgs {
 
 /// Opens `path` in microseconds at any size. Nothing else may write the file until it is closed.
 pub(crate) fn view(options: AtomicOptions, path: &Path) -> steadfast::Result<AtomicMapping> {
-    // SAFETY: this process has no other handle that writes the file (see the head of this file), other users of the
-    // library are kept out by its lock, and the person who started the command was told to keep everybody else out.
+    // SAFETY: this process has no other handle that writes the file (see the head of this file), other users
+    // of the library are kept out by its lock, and the person who started the command was told to keep
+    // everybody else out.
     unsafe { options.view(path) }
 }
 

@@ -55,6 +55,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// `1 edit`, `2 edits`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// A line that says what goes on, where there is a terminal to say it on.
 pub(crate) struct Progress {
     shown: bool,

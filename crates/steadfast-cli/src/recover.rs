@@ -6,15 +6,16 @@ use serde::Serialize;
 use steadfast::Resolution;
 
 use crate::failure::Failure;
-use crate::output::Out;
+use crate::output::{Out, counted};
 
 /// Bring a file to its last commit after a crash
 ///
-/// Replays the commits that the journal beside the file (FILE.steadfast) holds and removes the journal: a plain file is
-/// left. Opening the file for commits does the same by itself; this is for everything else that wants to read it.
+/// Replays the commits that the journal beside the file (FILE.steadfast) holds and removes the journal: a
+/// plain file is left. Opening the file for commits does the same by itself; this is for everything else that
+/// wants to read it.
 ///
-/// A journal that does not belong to the file (a restored backup, a file copied or moved alone) is refused; then choose
-/// --adopt or --discard, after making a copy of both.
+/// A journal that does not belong to the file (a restored backup, a file copied or moved alone) is refused;
+/// then choose --adopt or --discard, after making a copy of both.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The data file (not its journal).
@@ -76,8 +77,7 @@ impl Done {
         }
         let mut text = match self.replayed_commits {
             0 => format!("{file}: the file held every commit already"),
-            1 => format!("{file}: 1 commit replayed"),
-            many => format!("{file}: {many} commits replayed"),
+            some => format!("{file}: {} replayed", counted(some, "commit")),
         };
         if self.last_commit > 0 {
             text += &format!("; it is at commit {}", self.last_commit);

@@ -2,7 +2,8 @@
 
 use std::ops::Bound;
 
-/// Reads a number of bytes with an optional suffix. `K`, `M`, `G` and `T` count in 1024s, as `KiB` and so on do.
+/// Reads a number of bytes with an optional suffix. `K`, `M`, `G` and `T` count in 1024s, as `KiB` and so on
+/// do.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, suffix) = text.split_at(digits);

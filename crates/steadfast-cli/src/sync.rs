@@ -10,9 +10,9 @@ use crate::size::ByteRange;
 
 /// Make the content of files durable
 ///
-/// Maps each file and syncs it: when this returns with exit code 0, bytes, size and name of every file survive a power
-/// cut, whoever wrote them. (It cannot make several changes atomic: that is what `apply` is for.) A file that fails is
-/// named, and the others are synced all the same; then the exit code is 1.
+/// Maps each file and syncs it: when this returns with exit code 0, bytes, size and name of every file
+/// survive a power cut, whoever wrote them. (It cannot make several changes atomic: that is what `apply` is
+/// for.) A file that fails is named, and the others are synced all the same; then the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The files.

@@ -1,8 +1,9 @@
 //! `steadfast tour`: the main job, shown on the user's own disk.
 //!
-//! A child process commits scattered edits to a file of real size; this process kills it in the middle, recovers the
-//! file, and compares every byte with what must be there. Then what a commit costs here, beside `msync` of the same
-//! pages. SIGKILL shows what a killed process leaves; what a power cut leaves is shown by the library's own tests.
+//! A child process commits scattered edits to a file of real size; this process kills it in the middle,
+//! recovers the file, and compares every byte with what must be there. Then what a commit costs here, beside
+//! `msync` of the same pages. SIGKILL shows what a killed process leaves; what a power cut leaves is shown by
+//! the library's own tests.
 
 mod check;
 pub(crate) mod child;
@@ -31,10 +32,11 @@ const SIZE_BYTES_MIN: u64 = 1 << 20;
 
 /// See it survive kill -9, and what that costs, on your own disk
 ///
-/// In a fresh folder, a child process commits thousands of scattered edits to a file that is not all zeros, and is killed
-/// in mid-commit. Then the file is recovered and every byte compared with what must be there: the last acknowledged commit,
-/// or the one in flight, whole. After several rounds of this, what a commit costs here is measured beside msync of the same
-/// pages. Takes less than a minute and cleans up after itself. Exit code 1 if any byte is wrong.
+/// In a fresh folder, a child process commits thousands of scattered edits to a file that is not all zeros,
+/// and is killed in mid-commit. Then the file is recovered and every byte compared with what must be there:
+/// the last acknowledged commit, or the one in flight, whole. After several rounds of this, what a commit
+/// costs here is measured beside msync of the same pages. Takes less than a minute and cleans up after
+/// itself. Exit code 1 if any byte is wrong.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The folder in which a fresh folder is made: it decides which disk is tried.
@@ -91,7 +93,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     report.phases_ms.write = Phases::since(phase);
 
     let phase = Instant::now();
-    // A `load` keeps the file in memory, and what was changed a second time; a third part is left to everybody else.
+    // A `load` keeps the file in memory, and what was changed a second time; a third part is left to
+    // everybody else.
     let load_fits = folder::memory_available_bytes().is_none_or(|bytes| bytes / 3 >= args.size);
     if !load_fits && args.rounds > 0 {
         output::note(

@@ -6,12 +6,13 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::log::{Problem, Writer};
-use crate::output::{self, Out};
+use crate::output::{self, Out, counted};
 
 /// Check whether the journal of a file is sound
 ///
-/// Reads the whole journal beside the file (FILE.steadfast) and checks every record. Changes nothing. Exit code 0: sound,
-/// whether or not a recovery waits (the next open does it). Exit code 1: not sound, with the reason.
+/// Reads the whole journal beside the file (FILE.steadfast) and checks every record. Changes nothing. Exit
+/// code 0: sound, whether or not a recovery waits (the next open does it). Exit code 1: not sound, with the
+/// reason.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The data file (not its journal).
@@ -27,7 +28,7 @@ struct Answer {
     sound: bool,
     recovery_waits: bool,
     journal_found: bool,
-    commits: usize,
+    commits: u64,
     last_commit: u64,
     torn_tail: bool,
     writer: Option<Writer>,
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         sound: report.problem.is_none(),
         recovery_waits: report.recovery_waits,
         journal_found: report.journal_found,
-        commits: report.records.len(),
+        commits: report.records.len() as u64,
         last_commit: last.get(),
         torn_tail: report.torn_tail,
         writer: Writer::of(&report),
@@ -71,8 +72,8 @@ impl Answer {
             let torn =
                 if self.torn_tail { ", then an unfinished one that was never acknowledged" } else { "" };
             return format!(
-                "{file}: sound, and a recovery waits ({} commits in the journal{torn}): steadfast recover {file}",
-                self.commits
+                "{file}: sound, and a recovery waits ({} in the journal{torn}): steadfast recover {file}",
+                counted(self.commits, "commit")
             );
         }
         if self.journal_found {

@@ -32,7 +32,7 @@ fn a_killed_writer_is_seen_and_recovered() {
     assert!(dir.path().join("f.steadfast").exists());
 
     let said = run(dir.path(), &["verify", "f"]).code(0);
-    assert!(said.out.contains("sound") && said.out.contains("steadfast recover f"), "{said:?}");
+    assert!(said.out.contains("sound") && said.out.contains("steadfast recover /"), "{said:?}");
     let verdict = run(dir.path(), &["verify", "--json", "f"]).code(0).json();
     assert_eq!((&verdict["sound"], &verdict["recovery_waits"]), (&json!(true), &json!(true)));
     assert_eq!(verdict["last_commit"], json!(ids[2]));

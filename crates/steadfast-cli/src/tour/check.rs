@@ -1,7 +1,7 @@
 //! Compares every byte of the file with what must be there.
 //!
-//! Two states are right: that of the last acknowledged commit, and that of the one in flight when the child died. A
-//! file with some edits of the commit in flight and not others is neither.
+//! Two states are right: that of the last acknowledged commit, and that of the one in flight when the child
+//! died. A file with some edits of the commit in flight and not others is neither.
 
 use std::fs::File;
 use std::io;

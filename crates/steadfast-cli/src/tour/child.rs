@@ -78,8 +78,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Verb::Load => options.load(&args.file)?,
         Verb::View => open::view(options, &args.file)?,
     };
-    // Not through `Out`: its buffer would keep acknowledgements that the parent must see, and each line must be one
-    // write (a pipe takes up to 4096 bytes whole), so that a kill leaves no half line that could be misread.
+    // Not through `Out`: its buffer would keep acknowledgements that the parent must see, and each line must
+    // be one write (a pipe takes up to 4096 bytes whole), so that a kill leaves no half line that could be
+    // misread.
     let mut stdout = std::io::stdout().lock();
     let gone = |_| Failure::PipeClosed;
     for n in args.first.. {

@@ -1,8 +1,9 @@
 //! What commits cost here, beside `msync` of the same pages and beside the least that durability can cost.
 //!
-//! The three take turns, so that whatever else the machine does meets all of them. Each stores 8 bytes in each of some
-//! scattered pages and makes that durable: as declared edits and a commit (all or nothing), as stores into a shared mapping
-//! and a sync (not atomic), and, for comparison, one append of 4 KiB and a flush.
+//! The three take turns, so that whatever else the machine does meets all of them. Each stores 8 bytes in
+//! each of some scattered pages and makes that durable: as declared edits and a commit (all or nothing), as
+//! stores into a shared mapping and a sync (not atomic), and, for comparison, one append of 4 KiB and a
+//! flush.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

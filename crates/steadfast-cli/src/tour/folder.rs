@@ -1,8 +1,8 @@
 //! The tour's folder: fresh, and gone afterwards, however the tour ends.
 //!
-//! A process that is killed cannot clean up after itself, and one that is interrupted (Ctrl-C) would need a signal
-//! handler. So a small process of its own, the janitor, waits at the end of a pipe: when the other end closes, because
-//! the tour is done or because it has died of anything, the janitor removes the folder.
+//! A process that is killed cannot clean up after itself, and one that is interrupted (Ctrl-C) would need a
+//! signal handler. So a small process of its own, the janitor, waits at the end of a pipe: when the other end
+//! closes, because the tour is done or because it has died of anything, the janitor removes the folder.
 
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;

@@ -1,8 +1,10 @@
-//! What the file must hold: a pure function of seed and commit, so that parent and child agree without a word.
+//! What the file must hold: a pure function of seed and commit, so that parent and child agree without a
+//! word.
 //!
-//! The first state is a pseudo-random pattern (zeros would hide bytes that were never written). Commit `n` sets the length
-//! if `n` is a multiple of [`RESIZE_EVERY`], then makes its edits in order. All of it follows from `(seed, n)`, at any
-//! offset and without looking at earlier commits' bytes, so that any window of the file can be recomputed alone.
+//! The first state is a pseudo-random pattern (zeros would hide bytes that were never written). Commit `n`
+//! sets the length if `n` is a multiple of [`RESIZE_EVERY`], then makes its edits in order. All of it follows
+//! from `(seed, n)`, at any offset and without looking at earlier commits' bytes, so that any window of the
+//! file can be recomputed alone.
 
 use std::ops::Range;
 
@@ -12,8 +14,9 @@ const EDITS_MAX: u64 = 256;
 pub(crate) const EDIT_BYTES: Range<u64> = 8..301;
 /// Every so many commits the file's length changes.
 pub(crate) const RESIZE_EVERY: u64 = 37;
-/// Edits go to this many pages scattered over the whole file, and one in [`ANYWHERE_EVERY`] anywhere. Without a limit a
-/// few seconds of commits would touch every page of the file, and the tour would measure nothing but random writes.
+/// Edits go to this many pages scattered over the whole file, and one in [`ANYWHERE_EVERY`] anywhere. Without
+/// a limit a few seconds of commits would touch every page of the file, and the tour would measure nothing
+/// but random writes.
 const PAGES: u64 = 8192;
 /// See [`PAGES`].
 const ANYWHERE_EVERY: u64 = 64;
@@ -91,7 +94,8 @@ impl Model {
         if resized == 0 {
             return self.base_bytes;
         }
-        // A little above or below the first length, so that commits both grow and shrink the file; rarely on a page boundary.
+        // A little above or below the first length, so that commits both grow and shrink the file; rarely on
+        // a page boundary.
         let span = (self.base_bytes / 64).min(8 << 20);
         self.base_bytes - span / 2 + self.draw(1, resized) % span
     }
@@ -128,8 +132,8 @@ impl Model {
         Edit { start: start % (file_len - len), len: len as usize, key: mix(key, 2) }
     }
 
-    /// Takes a window of the file from commit `n - 1` to commit `n`. `window` holds the bytes from `offset` on, with zeros
-    /// where the file had ended.
+    /// Takes a window of the file from commit `n - 1` to commit `n`. `window` holds the bytes from `offset`
+    /// on, with zeros where the file had ended.
     pub(crate) fn advance(&self, n: u64, offset: u64, window: &mut [u8]) {
         if let Some(len) = self.resize(n) {
             // What is cut off reads as zeros if the file grows again.
@@ -145,7 +149,8 @@ impl Model {
             }
             let bytes = &mut bytes[..edit.len];
             edit.fill(bytes);
-            // The part of the edit that lies in the window. No overflow: all of it is within one edit or one window.
+            // The part of the edit that lies in the window. No overflow: all of it is within one edit or one
+            // window.
             let from = edit.start.max(offset);
             let to = edit_end.min(end);
             window[(from - offset) as usize..(to - offset) as usize]

@@ -8,7 +8,7 @@ use super::check::Wrong;
 use super::child::{Stores, Verb};
 use super::costs::Costs;
 use crate::failure::Failure;
-use crate::output::Out;
+use crate::output::{Out, counted};
 
 /// Everything that a tour found.
 #[derive(Debug, Serialize)]
@@ -151,10 +151,10 @@ impl Report {
         if self.wrong().is_none() && !self.rounds.is_empty() {
             let sum = |count: fn(&RoundReport) -> u64| self.rounds.iter().map(count).sum::<u64>();
             out.line(format!(
-                "\n{} commits, {} edits, {} kills ({} in mid-commit): every byte was right every time. {:.0} seconds.",
-                sum(|round| round.commits),
-                sum(|round| round.edits),
-                self.rounds.len(),
+                "\n{}, {}, {} ({} in mid-commit): every byte was right every time. {:.0} s.",
+                counted(sum(|round| round.commits), "commit"),
+                counted(sum(|round| round.edits), "edit"),
+                counted(self.rounds.len() as u64, "kill"),
                 sum(|round| round.killed_in_commit.into()),
                 self.seconds
             ))?;
