@@ -272,7 +272,8 @@ impl Working {
                     (pages(committed_before)? - cut) as u64,
                 )?;
             }
-            if memory.metadata()?.len() < end as u64 {
+            // It is never shorter than the last commit.
+            if len > committed_before && memory.metadata()?.len() < end as u64 {
                 memory.set_len(end as u64)?;
             }
             let mut bytes = batch.bytes;
