@@ -2,6 +2,8 @@
 //!
 //! One subject a file: [`cli`] says what can be asked, and each command has a file of its own.
 
+#![warn(clippy::unwrap_used)]
+
 mod apply;
 mod backup;
 mod cli;

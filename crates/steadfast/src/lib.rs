@@ -21,6 +21,8 @@
 //!
 //! (`allow_volatile` is here because examples may run on tmpfs, where nothing is durable; leave it out for data that matters.)
 
+#![warn(clippy::unwrap_used)]
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(
     "steadfast supports 64-bit Linux only (x86-64 and aarch64): its promises rest on what that kernel does"

@@ -161,11 +161,11 @@ impl Working {
             return Vec::new();
         }
         // A map that cannot be read is no reason to lose a store: every page is then a candidate.
-        let all = vec![0..self.mapped];
-        let Some(pagemap) = &self.pagemap else { return all };
+        let all = || std::iter::once(0..self.mapped).collect();
+        let Some(pagemap) = &self.pagemap else { return all() };
         pagemap.private_pages(self.region.as_ptr() as usize, len).unwrap_or_else(|error| {
             log::warn!("/proc/self/pagemap: {error}");
-            all
+            all()
         })
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn establish(
     let temporary = fresh_path_for(data_path);
     remove_leftover(disk, data_path).map_err(unnamed)?;
     let made: io::Result<Journal> = (|| {
-        let file = disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 })?;
+        let file = disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 | 0o600 })?;
         file.set_owner(fresh.owner)?;
         file.keep_in_place()?;
         let header = FileHeader::new(
