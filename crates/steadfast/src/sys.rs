@@ -2,6 +2,7 @@
 
 pub(crate) mod advise;
 pub(crate) mod copy;
+pub(crate) mod extents;
 pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod pagemap;

@@ -1,6 +1,7 @@
 //! What `sync`, `start_sync` and `invalidate` promise, on a real file system.
+#![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -168,7 +169,7 @@ fn ms_invalidate_of_locked_pages_is_busy() {
 fn hold_pages(path: &str) {
     let map = Mapping::options().open(path).unwrap();
     map.advise(4 * page()..6 * page(), Advice::PopulateRead).unwrap();
-    writeln!(std::io::stdout(), "holding").unwrap();
+    println!("holding");
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 

@@ -1,6 +1,7 @@
 //! Other processes and other handles: what they store is seen, what they truncate is an error, what they hold is said.
+#![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -122,7 +123,7 @@ fn a_live_writer_refuses_a_writable_mapping_and_is_named() {
     let test = "a_live_writer_refuses_a_writable_mapping_and_is_named";
     if let Some(path) = role() {
         let lock = commit_lock(Path::new(&path));
-        writeln!(std::io::stdout(), "locked").unwrap();
+        println!("locked");
         std::io::stdin().read_line(&mut String::new()).unwrap();
         drop(lock);
         return;

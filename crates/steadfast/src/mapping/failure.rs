@@ -33,6 +33,19 @@ impl Failure {
         }
     }
 
+    /// They were written again, but the file system still regards their blocks as never written.
+    pub(super) fn unreachable_on_disk(range: Range<u64>, errno: i32) -> Failure {
+        Failure {
+            kind: ErrorKind::WriteBack,
+            reason: "after the earlier error the file system would read zeros from these blocks".into(),
+            advice: Some(
+                "copy the bytes, close the mapping everywhere, open it again and store them once more".into(),
+            ),
+            errno: Some(errno),
+            range,
+        }
+    }
+
     /// The operating system refused before anything was lost.
     pub(super) fn of_os(operation: &'static str, errno: i32, range: Range<u64>) -> Failure {
         Failure {

@@ -8,6 +8,10 @@
 //! successfully until its pages were made dirty again ([`Mapping::redirty`](super::Mapping::redirty)) and a later sync
 //! wrote them. All calls that could be told the error go through [`MappedFile::sync`], one at a time: a second caller
 //! could otherwise get the kernel's 0 while the first one has the error in hand but has not noted it.
+//!
+//! Even then ext4 can lie once more (seen on Linux 6.18): the blocks of a page whose first write failed stay marked as never
+//! written, but the cached page regards them as mapped. The next write-back puts the bytes there, succeeds, and leaves the
+//! mark: after eviction the page reads as zeros. So a sync that makes failed pages good looks at the marks.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -56,6 +60,11 @@ pub(super) trait SyncCalls: fmt::Debug + Send + Sync {
             Err(Errno::INVAL) => Ok(()),
             result => Ok(result?),
         }
+    }
+
+    /// The first bytes of `range` whose blocks the file system regards as never written.
+    fn first_unwritten(&self, fd: BorrowedFd<'_>, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        sys::extents::first_unwritten(fd, range)
     }
 }
 
@@ -165,9 +174,29 @@ impl MappedFile {
             durability.folder_error = Some(error.raw_os_error().unwrap_or(libc::EIO));
             durability.refuse(range)?;
         }
+        self.check_written(&mut durability, range)?;
         // `refuse` let pass only failed pages that were dirty again before this write-back began, and it succeeded.
         durability.failed.remove(range.clone());
         durability.redirtied.remove(range.clone());
+        Ok(())
+    }
+
+    /// Looks whether the failed pages of `range`, which a write-back has just written, can be read back.
+    fn check_written(&self, durability: &mut Durability, range: &Range<u64>) -> Result<(), Failure> {
+        let mut at = range.start;
+        while let Some(failed) = durability.failed.first_within(&(at..range.end)) {
+            at = failed.end;
+            // Blocks past the end of the file are never written.
+            let Ok(len) = self.len() else { continue };
+            match self.calls.first_unwritten(self.fd.as_fd(), failed.start..failed.end.min(len)) {
+                Ok(None) => {}
+                Ok(Some(unwritten)) => {
+                    durability.redirtied.remove(range.clone());
+                    return Err(Failure::unreachable_on_disk(unwritten, durability.cause));
+                }
+                Err(error) => return Err(durability.fail(range, error)),
+            }
+        }
         Ok(())
     }
 

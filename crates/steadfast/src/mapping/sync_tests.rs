@@ -18,6 +18,8 @@ struct Script {
     calls: Mutex<Vec<String>>,
     /// A call's name and the errno of its next time.
     failures: Mutex<Vec<(&'static str, i32)>>,
+    /// What the file system regards as never written, the next time it is asked.
+    unwritten: Mutex<Option<Range<u64>>>,
     /// While set, msync waits.
     held: Mutex<bool>,
     released: Condvar,
@@ -67,6 +69,11 @@ impl SyncCalls for Script {
 
     fn fsync(&self, _fd: BorrowedFd<'_>) -> io::Result<()> {
         self.call("fsync", "fsync".into())
+    }
+
+    fn first_unwritten(&self, _fd: BorrowedFd<'_>, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        let mut unwritten = self.unwritten.lock().unwrap();
+        Ok(unwritten.take_if(|bytes| bytes.start < range.end && range.start < bytes.end))
     }
 
     fn sync_folder(&self, _folder: BorrowedFd<'_>, _fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -181,6 +188,28 @@ fn a_redirtied_range_fails_again_with_the_next_error() {
     }
     let error = map.close().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WriteBack, "dirty is not durable");
+}
+
+#[test]
+fn blocks_that_read_as_zeros_are_not_durable() {
+    let folder = folder();
+    let page = page_size();
+    let (map, script) = scripted(writable(4), &folder);
+    *script.unwritten.lock().unwrap() = Some(0..page as u64);
+    map.sync(..).unwrap();
+    script.fail_next("msync", libc::EIO);
+    map.sync(..).unwrap_err();
+    map.redirty(..).unwrap();
+    map.sync(2 * page..).unwrap();
+    let error = map.sync(..).unwrap_err();
+    assert_eq!((error.kind(), error.bytes()), (ErrorKind::WriteBack, Some(0..page as u64)));
+    assert_eq!(
+        map.sync(..page).unwrap_err().kind(),
+        ErrorKind::WriteBack,
+        "and must be made dirty once more"
+    );
+    map.redirty(..page).unwrap();
+    map.sync(..page).unwrap();
 }
 
 #[test]

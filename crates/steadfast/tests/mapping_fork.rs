@@ -1,0 +1,90 @@
+//! What a forked child can do with its parent's mapping.
+//!
+//! # Safety
+//!
+//! This file is trusted with `fork` and `_exit`. The child runs with the one thread that forked; it may find any lock of
+//! the parent taken, which is what is tested, and leaves without running the parent's destructors.
+#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use steadfast::{ErrorKind, Mapping};
+
+fn page() -> usize {
+    rustix::param::page_size()
+}
+
+/// Runs `role` in a forked child; `true` if it returned `true` before the deadline.
+fn in_a_child(role: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child calls what is tested and then `_exit`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(role)).unwrap_or(false);
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!passed)) };
+    }
+    let started = Instant::now();
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` lives across the call.
+        let done = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+        if done == pid {
+            return status == 0;
+        }
+        if started.elapsed() > Duration::from_secs(20) {
+            // SAFETY: the child is ours and not yet waited for.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            // SAFETY: as above.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            return false;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_forked_child_shares_the_pages_and_never_hangs() {
+    let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("data.bin");
+    let mut map = Mapping::options().write(true).create(true).len(16 << 20).open(&path).unwrap();
+    map.write_at(0, &vec![7; 16 << 20]).unwrap();
+    // The thread of the mapping is at work, locks and all, while the child is made.
+    let ticket = map.start_sync(..).unwrap();
+    let passed = in_a_child(|| {
+        let forked =
+            |result: steadfast::Result<()>| result.is_err_and(|error| error.kind() == ErrorKind::Forked);
+        let mut bytes = [0; 4];
+        let works = map.read_at(0, &mut bytes).is_ok()
+            && bytes == [7; 4]
+            && map.write_at(page(), b"from the child").is_ok()
+            && map.protect(2 * page()..3 * page(), steadfast::Protection::READ).is_ok();
+        let refused = forked(map.sync(..))
+            && forked(map.start_sync(..).map(drop))
+            && forked(map.redirty(..))
+            && forked(map.invalidate(..))
+            && forked(map.resize(5))
+            && forked(ticket.wait())
+            && ticket.is_done();
+        let again = Mapping::options().write(true).open(&path).is_ok_and(|map| {
+            map.sync(..).is_ok() && map.start_sync(..).is_ok_and(|ticket| ticket.wait().is_ok())
+        });
+        // The parent's mapping is dropped here, too.
+        let inherited = std::mem::replace(&mut map, Mapping::options().anonymous().unwrap());
+        drop(inherited);
+        works && refused && again
+    });
+    assert!(passed);
+    let mut bytes = [0; 14];
+    map.read_at(page(), &mut bytes).unwrap();
+    assert_eq!(&bytes, b"from the child");
+    map.write_at(2 * page(), b"not protected here").unwrap();
+    ticket.wait().unwrap();
+    map.sync(..).unwrap();
+    // The child's end has not unlocked the file.
+    use steadfast::disk::{Access, Disk, Lock, RealDisk};
+    let file = RealDisk.open(&path, Access::ReadWrite).unwrap();
+    assert!(!file.try_lock(Lock::Exclusive).unwrap());
+    map.close().unwrap();
+    assert!(file.try_lock(Lock::Exclusive).unwrap());
+}
