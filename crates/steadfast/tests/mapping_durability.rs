@@ -86,13 +86,18 @@ fn start_sync_returns_at_once_whatever_is_dirty() {
     let map = map_of(&folder, 16 << 10);
     // The thread starts with the first ticket; that is not what is measured.
     map.start_sync(..0).unwrap().wait().unwrap();
-    map.write_at(0, &vec![7; 64 << 20]).unwrap();
-    let started = Instant::now();
-    let ticket = map.start_sync(..).unwrap();
-    let returned = started.elapsed();
-    ticket.wait().unwrap();
-    let durable = started.elapsed();
-    assert!(returned * 5 < durable, "returned after {returned:?}, durable after {durable:?}");
+    // A busy machine may take the processor away in the middle: the best of some tries counts.
+    let at_once = (0..10).any(|_| {
+        map.write_at(0, &vec![7; 64 << 20]).unwrap();
+        let started = Instant::now();
+        let ticket = map.start_sync(..).unwrap();
+        let returned = started.elapsed();
+        ticket.wait().unwrap();
+        let durable = started.elapsed();
+        eprintln!("returned after {returned:?}, durable after {durable:?}");
+        returned * 10 < durable
+    });
+    assert!(at_once);
 }
 
 #[test]

@@ -98,10 +98,13 @@ fn write_back_errors_of_a_device_are_remembered_until_redirtied() {
     // What the device has written so far loses its memory, and that goes to something else.
     let image = ballast.with_file_name("image");
     let bytes = std::fs::read(&image).unwrap();
-    let data = bytes.windows(len).position(|run| run[0] == 1 && run.iter().all(|&byte| byte == 1)).unwrap();
     let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
     let file = std::fs::File::options().write(true).open(&image).unwrap();
-    rustix::fs::fallocate(&file, punch, data as u64, len as u64).unwrap();
+    for (index, block) in
+        bytes.chunks(4096).enumerate().filter(|(_, block)| block.iter().all(|&byte| byte == 1))
+    {
+        rustix::fs::fallocate(&file, punch, index as u64 * 4096, block.len() as u64).unwrap();
+    }
     fill(&ballast);
     map.write_at(0, &vec![7; len]).unwrap();
     let error = map.sync(..).unwrap_err();

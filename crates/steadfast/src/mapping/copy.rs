@@ -129,7 +129,7 @@ mod tests {
     fn truncation_is_an_error_on_both_routes() {
         let page = crate::sys::page_size();
         for route in [Route::Fastest, Route::Scratch] {
-            let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+            let file = tempfile::tempfile_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
             let mut map = Mapping::options().write(true).grow(true).len(4 * page).open_fd(&file).unwrap();
             map.route = route;
             map.write_at(page - 2, b"abcd").unwrap();

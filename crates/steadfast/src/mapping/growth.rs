@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn file() -> std::fs::File {
-        tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap()
+        tempfile::tempfile_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap()
     }
 
     #[test]

@@ -82,7 +82,10 @@ impl SyncCalls for Script {
 }
 
 fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(".test-").tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap()
+    tempfile::Builder::new()
+        .prefix(".test-")
+        .tempdir_in(std::env::current_exe().unwrap().parent().unwrap())
+        .unwrap()
 }
 
 fn scripted(options: MappingOptions, folder: &tempfile::TempDir) -> (Mapping, Arc<Script>) {
