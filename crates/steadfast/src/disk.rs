@@ -192,6 +192,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn sync_data(&self, point: SyncPoint) -> io::Result<()>;
     /// Makes content, length and mark durable.
     fn sync(&self, point: SyncPoint) -> io::Result<()>;
+    /// Lets go of cached pages that are clean, as far as nobody maps them: the next read comes from the disk. After a failed
+    /// sync a page looks clean although the disk has other bytes, and what the file system remembers of its blocks may be
+    /// wrong as well.
+    fn drop_clean_pages(&self) -> io::Result<()>;
     /// The mark on the file (`user.steadfast`), if it carries one.
     /// [`io::ErrorKind::Unsupported`] where the file system has no room for marks.
     fn mark(&self) -> io::Result<Option<Vec<u8>>>;

@@ -200,6 +200,10 @@ impl DiskFile for RealFile {
         Ok(unix::fsync(&self.0)?)
     }
 
+    fn drop_clean_pages(&self) -> io::Result<()> {
+        Ok(unix::fadvise(&self.0, 0, None, unix::Advice::DontNeed)?)
+    }
+
     fn mark(&self) -> io::Result<Option<Vec<u8>>> {
         let mut value = vec![0; MARK_BYTES_MAX];
         match unix::fgetxattr(&self.0, MARK, value.as_mut_slice()) {

@@ -249,10 +249,17 @@ impl SimDisk {
         self.state().faults.ignore_sync(point);
     }
 
+    /// From now on, what was falsely clean once stays so when it is written again, until its page is dropped: syncs
+    /// succeed and change nothing on the disk. (ext4 does this where the first write to a reserved block fails: the
+    /// block stays marked as unwritten, and the cached page no longer knows.)
+    pub fn let_failed_blocks_stick(&self) {
+        self.state().failed_blocks_stick = true;
+    }
+
     /// Memory pressure: what is falsely clean after a [failed sync](SimDisk::fail_sync) is dropped, and readers see
     /// what the disk holds. The file's length stays.
     pub fn evict(&self) {
-        self.state().evict();
+        self.state().evict(None);
     }
 }
 
@@ -431,6 +438,11 @@ impl DiskFile for SimFile {
 
     fn sync(&self, point: SyncPoint) -> io::Result<()> {
         self.disk.state().sync(self.inode, true, point)
+    }
+
+    fn drop_clean_pages(&self) -> io::Result<()> {
+        self.disk.running()?.evict(Some(self.inode));
+        Ok(())
     }
 
     fn mark(&self) -> io::Result<Option<Vec<u8>>> {

@@ -72,9 +72,40 @@ impl JournaledFile {
     fn write_all_back(&mut self) -> io::Result<()> {
         self.verify_bodies(&self.pending)?;
         let overlay = self.with_overlay(Overlay::clone);
+        // After a failed write or sync, pages that look clean are not to be built upon, nor is the next sync that succeeds
+        // to be believed: drop them, write everything again, and read it back from the disk.
+        let suspect = self.checkpoint_error.is_some();
+        if suspect {
+            self.data.drop_clean_pages()?;
+        }
         self.put_overlay(&overlay, self.committed_len)?;
         self.write_mark_through(self.journal.last())?;
-        self.sync_data_file(SyncPoint::Checkpoint)
+        self.sync_data_file(SyncPoint::Checkpoint)?;
+        if suspect {
+            self.data.drop_clean_pages()?;
+            self.read_back(&overlay)?;
+        }
+        Ok(())
+    }
+
+    /// Does the data file hold what was just written to it?
+    fn read_back(&self, overlay: &Overlay) -> io::Result<()> {
+        for (at, piece) in overlay.pieces() {
+            let mut done = 0;
+            while done < piece.len {
+                let count = (piece.len - done).min(WRITE_BYTES_MAX as u64) as usize;
+                let (mut want, mut got) = (vec![0; count], vec![0; count]);
+                let read = self.journal.file().read_at(&mut want, piece.journal_at + done)?;
+                if read != count || self.data.read_at(&mut got, at + done)? != count || want != got {
+                    return Err(io::Error::other(format!(
+                        "the data file does not hold what was written to it at offset {}, although its sync succeeded",
+                        at + done
+                    )));
+                }
+                done += count as u64;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes that come back from the journal are checked before they go into the data file.

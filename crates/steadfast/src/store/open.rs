@@ -355,6 +355,8 @@ fn resume(
         }
     }
     let mut store = establish(disk, locked, options, fresh, scan.records, recovery)?;
+    // The process before this one may have ended over a failed sync: what is cached then is not what the disk holds.
+    store.data.drop_clean_pages().map_err(|error| Error::from_io("recover", error).path(&store.path))?;
     store.checkpoint_all()?;
     Ok(store)
 }

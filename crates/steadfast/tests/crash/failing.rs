@@ -45,7 +45,7 @@ fn every_place(what: &str, fail: impl Fn(&SimDisk, u64)) {
         let _ = run(&whole, &mut log, false);
         let operations = whole.operations();
         judge(&whole, &log, place, &mut count).unwrap_or_else(|error| panic!("{what} {place}: {error}"));
-        for stop in (1..=operations).filter(|stop| (stop + place) % 5 == 0) {
+        for stop in (1..=operations).filter(|stop| (stop + place).is_multiple_of(5)) {
             let disk = disk();
             fail(&disk, place);
             disk.stop_at(stop);
@@ -61,6 +61,14 @@ fn every_place(what: &str, fail: impl Fn(&SimDisk, u64)) {
 #[test]
 fn a_failed_sync_is_never_believed_later() {
     every_place("failing sync", |disk, place| disk.fail_sync(place));
+}
+
+#[test]
+fn blocks_that_failed_once_are_not_believed_when_the_next_sync_succeeds() {
+    every_place("failing sync, blocks stick", |disk, place| {
+        disk.let_failed_blocks_stick();
+        disk.fail_sync(place);
+    });
 }
 
 #[test]
@@ -174,4 +182,22 @@ fn back_pressure_of_a_failing_checkpoint_is_not_committed_and_never_a_hang() {
     map.edit(0..3).unwrap().fill(77);
     map.commit().unwrap();
     assert_eq!(map.status().checkpoint_error, None);
+}
+
+#[test]
+fn a_recovery_does_not_build_upon_pages_that_an_earlier_process_failed_to_write() {
+    let disk = disk();
+    disk.let_failed_blocks_stick();
+    let mut map = open(&disk);
+    map.edit(0..4).unwrap().fill(1);
+    map.commit().unwrap();
+    let expect = map.to_vec();
+    disk.fail_syncs_of(SyncPoint::Checkpoint);
+    assert_eq!(map.checkpoint().unwrap_err().kind(), ErrorKind::Io);
+    let killed = disk.killed();
+    drop(open(&killed));
+    // Everything was closed with success: no power cut may take it back.
+    for survivors in killed.power_cuts(1, 6, 6) {
+        assert_eq!(killed.power_cut(&survivors).read_file(FILE).unwrap(), expect);
+    }
 }

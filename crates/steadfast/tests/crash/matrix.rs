@@ -59,14 +59,14 @@ impl Matrix {
                 trace.join("\n")
             )
         };
-        let nested = Depth { stop_recovery: operation % self.nest_every == 0, ..self.depth };
+        let nested = Depth { stop_recovery: operation.is_multiple_of(self.nest_every), ..self.depth };
         check(&disk.killed(), &log, nested, operation, &mut count)
             .map_err(|error| context(format!("killed: {error}")))?;
         for (index, survivors) in
             disk.power_cuts(operation, self.sample_above, self.depth.samples).enumerate()
         {
             // Recoveries are stopped in a few of the subsets: the first, and some that vary from stop to stop.
-            let nest = nested.stop_recovery && (index == 0 || (index as u64 + operation) % 61 == 0);
+            let nest = nested.stop_recovery && (index == 0 || (index as u64 + operation).is_multiple_of(61));
             let depth = Depth { stop_recovery: nest, ..nested };
             check(&disk.power_cut(&survivors), &log, depth, operation, &mut count)
                 .map_err(|error| context(format!("power cut {survivors}: {error}")))?;

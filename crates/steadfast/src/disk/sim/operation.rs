@@ -80,6 +80,17 @@ impl Image {
 }
 
 impl Edit {
+    /// The blocks whose bytes it changes.
+    pub(super) fn blocks(&self) -> Option<Range<u64>> {
+        const BLOCK_BYTES: u64 = 4096;
+        let bytes = match self {
+            Edit::Write { offset, bytes } => *offset..*offset + bytes.len() as u64,
+            Edit::Zero(range) => range.clone(),
+            Edit::SetLen(_) | Edit::SetMark(_) => return None,
+        };
+        Some(bytes.start / BLOCK_BYTES..bytes.end.div_ceil(BLOCK_BYTES))
+    }
+
     /// Whether `fdatasync` covers it.
     pub(super) fn is_data(&self) -> bool {
         !matches!(self, Edit::SetMark(_))

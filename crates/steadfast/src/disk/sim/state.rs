@@ -59,6 +59,8 @@ pub(super) struct State {
     clock_ns: i128,
     pub(super) faults: Faults,
     pub(super) without_marks: bool,
+    /// What failed once cannot be written until its page was dropped.
+    pub(super) failed_blocks_stick: bool,
     pub(super) space: Option<u64>,
     pub(super) trace: Option<Vec<String>>,
 }
@@ -115,6 +117,7 @@ impl State {
             clock_ns: self.clock_ns,
             faults: self.faults.of_next_life(),
             without_marks: self.without_marks,
+            failed_blocks_stick: self.failed_blocks_stick,
             space: self.space,
             trace: self.trace.as_ref().map(|_| Vec::new()),
             ..State::default()
@@ -239,16 +242,34 @@ impl State {
         }
         let file = self.inodes.get_mut(&inode).expect(HELD);
         let durable = Arc::make_mut(&mut file.durable);
-        let mut left = Vec::new();
-        for operation in std::mem::take(&mut self.unsynced) {
+        let mut left: Vec<Operation> = Vec::new();
+        let mut stuck: Vec<Range<u64>> = Vec::new();
+        for mut operation in std::mem::take(&mut self.unsynced) {
             match &operation.change {
                 Change::File { inode: of, edit }
                     if *of == inode && !operation.falsely_clean && (all || edit.is_data()) =>
                 {
+                    let blocks = edit.blocks().unwrap_or_default();
+                    if self.failed_blocks_stick
+                        && stuck.iter().any(|failed| failed.start < blocks.end && blocks.start < failed.end)
+                    {
+                        stuck.push(blocks);
+                        operation.falsely_clean = true;
+                        left.push(operation);
+                        continue;
+                    }
                     durable.apply(edit, None);
                     supersede(&mut left, inode, edit);
                 }
-                _ => left.push(operation),
+                _ => {
+                    if let Change::File { inode: of, edit } = &operation.change
+                        && *of == inode
+                        && operation.falsely_clean
+                    {
+                        stuck.extend(edit.blocks());
+                    }
+                    left.push(operation);
+                }
             }
         }
         self.unsynced = left;
@@ -259,16 +280,17 @@ impl State {
         Ok(())
     }
 
-    /// Memory pressure: falsely clean pages are dropped, and the next reader sees what the disk holds.
-    pub(super) fn evict(&mut self) {
+    /// Falsely clean pages, of one file or of all, are dropped, and the next reader sees what the disk holds.
+    pub(super) fn evict(&mut self, only: Option<u64>) {
         let mut reread = BTreeSet::new();
-        self.unsynced.retain(|operation| {
-            if let Change::File { inode, .. } = &operation.change
-                && operation.falsely_clean
+        self.unsynced.retain(|operation| match &operation.change {
+            Change::File { inode, .. }
+                if operation.falsely_clean && only.is_none_or(|only| only == *inode) =>
             {
                 reread.insert(*inode);
+                false
             }
-            !operation.falsely_clean
+            _ => true,
         });
         for inode in reread {
             let old = Arc::clone(&self.file(inode).volatile);
