@@ -1,6 +1,6 @@
 //! Durability: bytes, length and name; what was lost is remembered.
 
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use super::background::{self, Background};
@@ -8,6 +8,7 @@ use super::file::Through;
 use super::ticket::{Outcome, SyncTicket};
 use super::{Kind, Mapping};
 use crate::error::{ErrorKind, Result};
+use crate::range::{self, RangeError};
 
 impl Mapping {
     /// Makes the bytes of `range`, rounded outwards to pages, durable before it returns: and with them the file's length,
@@ -24,13 +25,32 @@ impl Mapping {
     /// - [`WriteBack`](ErrorKind::WriteBack): the device did not take everything. The kernel says so once, does not say which
     ///   pages, and regards them as clean. So from then on every sync that overlaps pages of this mapping fails, until
     ///   [`redirty`](Self::redirty) made them dirty again and a sync wrote them.
-    /// - [`OutOfRange`](ErrorKind::OutOfRange): the range leaves the mapping; nothing was synced.
+    /// - [`OutOfRange`](ErrorKind::OutOfRange): the range reaches beyond the mapping. The part that is mapped was synced first
+    ///   (POSIX, `ENOMEM` of msync); the error names the part that is not.
     /// - [`InvalidInput`](ErrorKind::InvalidInput): a private or anonymous mapping has nothing in a file.
     /// - [`Forked`](ErrorKind::Forked): in a child of the process that opened it.
     ///
     /// See [`Mapping`] for an example.
     pub fn sync(&self, range: impl RangeBounds<usize>) -> Result<()> {
-        self.sync_for("sync", range)
+        let operation = "sync";
+        let Err(RangeError::PastEnd { end, len }) = range::resolve(&range, self.len()) else {
+            return self.sync_for(operation, range);
+        };
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        self.sync_for(operation, start.min(len)..len)?;
+        let hole = start.max(len)..end.max(start);
+        Err(self
+            .error(
+                ErrorKind::OutOfRange,
+                operation,
+                &hole,
+                "these bytes are not mapped; the rest of the range was synced",
+            )
+            .advice("stay within the length, or resize first"))
     }
 
     pub(super) fn sync_for(&self, operation: &'static str, range: impl RangeBounds<usize>) -> Result<()> {
