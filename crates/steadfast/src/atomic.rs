@@ -1,7 +1,6 @@
 //! Memory that commits: a private working image, a tracker of what changed, and a store that holds what was committed.
 
 mod capture;
-mod copy;
 mod options;
 mod working;
 
@@ -19,7 +18,7 @@ use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range;
-use crate::store::{CommitId, Flush, Status, Store};
+use crate::store::{CommitId, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
 use working::Working;
 
@@ -443,7 +442,7 @@ impl AtomicMapping {
     /// ```
     pub fn copy_to(&self, path: impl AsRef<Path>) -> Result<()> {
         self.check("copy")?;
-        copy::copy_committed(&*self.store, &*self.disk, path.as_ref())
+        copy_committed(&*self.store, &*self.disk, path.as_ref())
     }
 
     /// Where the map stands. See [`AtomicMapping`] for an example.

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+pub use crate::sys::lock::Lock;
 pub use real::RealDisk;
 #[cfg(feature = "sim")]
 pub use sim::{SimDisk, Survivors, Tear};
@@ -141,15 +142,6 @@ pub enum Durability {
     Volatile(&'static str),
     /// A network file system: a sync reaches the server, and what that means is the server's affair.
     Network(&'static str),
-}
-
-/// A lock on a whole data file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    /// Many may hold it.
-    Shared,
-    /// One may hold it, and nobody a shared one.
-    Exclusive,
 }
 
 /// Files by name.

@@ -12,7 +12,6 @@ mod fresh;
 mod scan;
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use zerocopy::IntoBytes;
 
@@ -23,29 +22,13 @@ use format::{
     RecordHeader,
 };
 
-pub(crate) use fresh::{FreshJournal, establish, fill_random, folder_of, remove_leftover};
+pub(crate) use fresh::{FreshJournal, establish, fill_random, remove_leftover};
 pub(crate) use scan::{FoundRecord, Scan, ScanError, scan};
 
 /// Smaller halves would checkpoint at almost every commit.
 pub(crate) const HALF_BYTES_MIN: u64 = 4 * BLOCK_BYTES;
 /// Larger journals are refused: 1 TiB is beyond any use, and far from overflow.
 pub(crate) const JOURNAL_BYTES_MAX: u64 = 1 << 40;
-
-/// The journal's name: beside the data file, with `.steadfast` behind the whole name.
-pub(crate) fn path_for(data: &Path) -> PathBuf {
-    with_suffix(data, ".steadfast")
-}
-
-/// The name under which a journal is made before it takes its place. Found at open, it is a left-over.
-pub(crate) fn fresh_path_for(data: &Path) -> PathBuf {
-    with_suffix(data, ".steadfast.fresh")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(suffix);
-    PathBuf::from(name)
-}
 
 /// Bytes of a record with these extents, before padding.
 pub(crate) fn record_bytes(extents: &[Extent], payload_bytes: u64) -> u64 {

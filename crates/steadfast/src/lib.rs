@@ -35,6 +35,7 @@ mod error;
 mod holder;
 mod journal;
 mod mapping;
+mod names;
 mod range;
 pub mod store;
 mod sys;

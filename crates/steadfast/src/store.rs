@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod commit;
+mod copy;
 mod identity;
 mod inspect;
 mod journaled_file;
@@ -18,6 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 pub use crate::batch::{Batch, Extent};
+pub(crate) use copy::copy_committed;
 pub use inspect::{JournalReport, RecordReport, inspect};
 pub use journaled_file::{JournaledFile, JournaledFileOptions};
 pub use recover::{Recovery, Resolution, recover};

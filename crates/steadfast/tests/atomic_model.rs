@@ -90,8 +90,8 @@ fn play(steps: Vec<Step>, view: bool, publish_check: bool) -> Result<(), TestCas
             }
             // A read, and a store of what is there: neither may become part of a commit's difference.
             Step::Touch { at } if len > 0 => {
-                let byte = map[at % len];
-                map[at % len] = byte;
+                let same = map[at % len];
+                map[at % len..][..1].fill(same);
             }
             Step::Resize { len } => {
                 map.resize(len).unwrap();

@@ -12,10 +12,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
+use crate::names::MARK;
 use crate::sys::lock;
 
-/// The extended attribute that holds the mark.
-const MARK: &str = "user.steadfast";
 /// Longer than any mark of any version: what does not fit is not ours.
 const MARK_BYTES_MAX: usize = 256;
 

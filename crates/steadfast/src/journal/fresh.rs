@@ -11,9 +11,10 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT};
-use super::{Journal, Placed, fresh_path_for, path_for};
+use super::{Journal, Placed};
 use crate::batch::Batch;
 use crate::disk::{Access, Disk, SyncPoint};
+use crate::names;
 
 /// What a fresh journal starts from.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +54,7 @@ pub(crate) fn establish(
     mut records: impl FnMut(&mut dyn FnMut(u64, &Batch<'_>) -> io::Result<Placed>) -> io::Result<()>,
 ) -> Result<Journal, EstablishError> {
     let unnamed = |source| EstablishError { source, named: false };
-    let temporary = fresh_path_for(data_path);
+    let temporary = names::fresh_journal(data_path);
     remove_leftover(disk, data_path).map_err(unnamed)?;
     let made: io::Result<Journal> = (|| {
         let file = disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 | 0o600 })?;
@@ -110,8 +111,8 @@ pub(crate) fn establish(
         }
     };
     let place = || {
-        disk.rename(&temporary, &path_for(data_path))?;
-        disk.sync_dir(folder_of(data_path), SyncPoint::FreshJournalName)
+        disk.rename(&temporary, &names::journal(data_path))?;
+        disk.sync_dir(names::folder(data_path), SyncPoint::FreshJournalName)
     };
     place().map_err(|source| EstablishError { source, named: true })?;
     Ok(journal)
@@ -119,15 +120,10 @@ pub(crate) fn establish(
 
 /// An unfinished fresh journal is deleted, never replayed.
 pub(crate) fn remove_leftover(disk: &Arc<dyn Disk>, data_path: &Path) -> io::Result<()> {
-    match disk.remove(&fresh_path_for(data_path)) {
+    match disk.remove(&names::fresh_journal(data_path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// The folder that a resolved path lies in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// A number that no other journal has.

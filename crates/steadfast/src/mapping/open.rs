@@ -11,8 +11,9 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::MappingOptions;
-use crate::disk::Lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::names::{self, MARK};
+use crate::sys::lock::Lock;
 use crate::{holder, sys};
 
 const OPERATION: &str = "open";
@@ -23,9 +24,6 @@ const ATTEMPTS: usize = 8;
 /// Pauses while another process holds the lock: the first, doubled up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_LAST: Duration = Duration::from_millis(50);
-
-/// The mark of a file that is open for commits.
-const MARK: &str = "user.steadfast";
 
 /// A regular file, locked if it is to be written.
 #[derive(Debug)]
@@ -287,11 +285,7 @@ fn refuse_waiting_journal(fd: BorrowedFd<'_>, path: Option<&Path>) -> Result<()>
         // No such attribute, or a file system without attributes.
         Err(_) => false,
     };
-    let journal = path.map(|path| {
-        let mut journal = path.as_os_str().to_owned();
-        journal.push(".steadfast");
-        PathBuf::from(journal)
-    });
+    let journal = path.map(names::journal);
     let found = journal.filter(|journal| journal.symlink_metadata().is_ok());
     let reason = match (&found, marked) {
         (None, false) => return Ok(()),

@@ -12,6 +12,7 @@ use super::overlay::Overlay;
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
+use crate::names;
 
 /// Pieces that touch are gathered up to this many bytes before they are written.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -217,8 +218,8 @@ impl JournaledFile {
             self.data.set_mark(None).map_err(failed)?;
             self.data.sync(SyncPoint::Unmark).map_err(failed)?;
         }
-        self.disk.remove(&journal::path_for(&self.path)).map_err(failed)?;
-        self.disk.sync_dir(journal::folder_of(&self.path), SyncPoint::JournalGone).map_err(failed)?;
+        self.disk.remove(&names::journal(&self.path)).map_err(failed)?;
+        self.disk.sync_dir(names::folder(&self.path), SyncPoint::JournalGone).map_err(failed)?;
         self.closed = true;
         Ok(())
     }

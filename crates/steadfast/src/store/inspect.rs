@@ -9,6 +9,7 @@ use crate::disk::{Access, Disk, RealDisk};
 use crate::error::{Error, Result};
 use crate::holder::{self, Holder};
 use crate::journal;
+use crate::names;
 
 /// One commit in a journal. From [`inspect`].
 #[non_exhaustive]
@@ -94,7 +95,7 @@ fn inspect_on(disk: &Arc<dyn Disk>, asked: &Path) -> Result<JournalReport> {
     super::open::refuse_unless_regular(&data_file, &stat)?;
     let data = disk.open(&data_file, Access::Read).map_err(failed)?;
     let mark = identity::find_mark(&*data).map_err(failed)?;
-    let journal_path = journal::path_for(&data_file);
+    let journal_path = names::journal(&data_file);
     let mut report = JournalReport {
         journal: journal_path.clone(),
         journal_found: false,

@@ -15,6 +15,7 @@ use crate::disk::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder;
 use crate::journal::{self, FreshJournal, Placed, Scan};
+use crate::names;
 use crate::range::RangeSet;
 use crate::sys::fork::Birth;
 
@@ -155,7 +156,7 @@ fn refuse_unfit(
         .path(path)
         .advice("remove the other links, or set allow_hard_links and always use this name"));
     }
-    let folder = disk.stat(journal::folder_of(path)).map_err(failed)?;
+    let folder = disk.stat(names::folder(path)).map_err(failed)?;
     if folder.device != stat.device && !options.allow_other_device {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -165,7 +166,7 @@ fn refuse_unfit(
         .path(path)
         .advice("use the file where it really lies, or set allow_other_device"));
     }
-    let reason = match disk.durability(journal::folder_of(path)).map_err(failed)? {
+    let reason = match disk.durability(names::folder(path)).map_err(failed)? {
         Durability::Local => return Ok(()),
         _ if options.allow_volatile => return Ok(()),
         Durability::Volatile(name) => {
@@ -226,7 +227,7 @@ fn settle(
     options: &JournaledFileOptions,
 ) -> Result<(Option<Scan>, Recovery)> {
     let path = &locked.path;
-    let journal_path = journal::path_for(path);
+    let journal_path = names::journal(path);
     let failed = |error| Error::from_io("open", error).path(&journal_path);
     journal::remove_leftover(disk, path).map_err(failed)?;
     let found = match disk.stat(&journal_path) {
@@ -281,8 +282,8 @@ fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool) -> io::Re
         locked.data.sync(SyncPoint::Unmark)?;
     }
     if journal_found {
-        disk.remove(&journal::path_for(&locked.path))?;
-        disk.sync_dir(journal::folder_of(&locked.path), SyncPoint::JournalGone)?;
+        disk.remove(&names::journal(&locked.path))?;
+        disk.sync_dir(names::folder(&locked.path), SyncPoint::JournalGone)?;
     }
     Ok(())
 }
@@ -373,7 +374,7 @@ fn establish(
     let Locked { path, data, stat, mark, .. } = locked;
     let marked = mark != FoundMark::Unsupported;
     fresh.flags = if marked { journal::format::FLAG_MARKED } else { 0 };
-    let journal_path = journal::path_for(&path);
+    let journal_path = names::journal(&path);
     let failed = |error: io::Error| {
         Error::from_io("establish the journal", error).path(&journal_path).advice(
             "commits need a journal beside the file: the folder must be writable and have room for it",

@@ -11,7 +11,14 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::disk::Lock;
+/// A lock on a whole data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Many may hold it.
+    Shared,
+    /// One may hold it, and nobody a shared one.
+    Exclusive,
+}
 
 /// One byte far beyond any data, so that a program's own record locks and ours do not meet by accident,
 /// while a lock of the whole file by anybody does exclude us.

@@ -1,26 +1,25 @@
 //! A plain copy of the last commit, whole or not at all.
 
-use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::Store;
 use crate::disk::{Access, Disk, FileKind, SyncPoint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal;
-use crate::store::Store;
+use crate::names;
 
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Runs of zeros of this size are left as holes.
 const HOLE_BYTES: usize = 64 << 10;
 
-pub(super) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> Result<()> {
+pub(crate) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> Result<()> {
     store.check()?;
     let failed = |error| Error::from_io("copy", error).path(to);
     let target = disk.resolve(to).map_err(failed)?;
     refuse_target(store, disk, &target)?;
     let source = disk.stat(store.path()).map_err(|error| Error::from_io("copy", error).path(store.path()))?;
 
-    let temporary = temporary_for(&target);
+    let temporary = names::unfinished_copy(&target);
     match disk.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -48,21 +47,15 @@ pub(super) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> R
         // The cause is what matters.
         let _ = disk.remove(&temporary);
     })?;
-    disk.sync_dir(journal::folder_of(&target), SyncPoint::CopyName).map_err(failed)
-}
-
-fn temporary_for(target: &Path) -> PathBuf {
-    let mut name = OsString::from(target.as_os_str());
-    name.push(".steadfast.copy");
-    PathBuf::from(name)
+    disk.sync_dir(names::folder(&target), SyncPoint::CopyName).map_err(failed)
 }
 
 fn refuse_target(store: &dyn Store, disk: &dyn Disk, target: &Path) -> Result<()> {
     let refuse = |kind, reason: &'static str| Err(Error::new(kind, "copy", reason).path(target));
-    if target == journal::path_for(store.path()) {
+    if target == names::journal(store.path()) {
         return refuse(ErrorKind::InvalidInput, "the target is the journal of the file that is copied");
     }
-    match disk.stat(&journal::path_for(target)) {
+    match disk.stat(&names::journal(target)) {
         Ok(_) => {
             return refuse(
                 ErrorKind::RecoveryNeeded,
