@@ -95,7 +95,10 @@ mod tests {
         bytes: Vec<u8>,
     }
 
-    fn steps() -> impl Strategy<Value = Vec<(u64, u64, Vec<(u64, u32)>)>> {
+    /// Two lengths, and extents as the gap before each and its size.
+    type RawStep = (u64, u64, Vec<(u64, u32)>);
+
+    fn steps() -> impl Strategy<Value = Vec<RawStep>> {
         prop::collection::vec((0..=MAX, 0..=MAX, prop::collection::vec((0..MAX, 1u32..9), 0..5)), 1..12)
     }
 
