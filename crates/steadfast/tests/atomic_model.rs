@@ -188,3 +188,13 @@ proptest! {
         play(steps, true, true)?;
     }
 }
+
+/// Found by the properties above: growth over a part of what was cut left pages of the file behind it.
+#[test]
+fn cut_and_regrown_in_part_then_rolled_back_then_moved() {
+    use Step::{Resize, Rollback};
+    for view in [false, true] {
+        let steps = vec![Resize { len: 0 }, Resize { len: 1 }, Rollback, Resize { len: 12_289 }];
+        play(steps, view, true).unwrap();
+    }
+}

@@ -217,7 +217,8 @@ impl Working {
                     self.anonymous_from = end.max(self.mapped);
                 }
                 None => {
-                    self.place_zeros(first..end)?;
+                    // Up to the end of what is mapped: behind the first anonymous page nothing of the base shows through.
+                    self.place_zeros(first..end.max(self.mapped))?;
                     self.anonymous_from = self.anonymous_from.min(first);
                 }
             }
