@@ -176,7 +176,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Gives every hole in `range` blocks, so that a later write there needs no space. Changes neither content nor length.
     /// Returns the bytes from `range.start` on that are known to have blocks now, which may be more than `range`.
-    /// A file system that cannot do this is no error: the promise is then weaker.
+    /// A file system that cannot do this is no error: the promise is then weaker. A range that ends beyond what a file can
+    /// have is an error, though it be empty.
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>>;
     /// Makes `range` read as zeros, keeping its blocks. Does not change the length.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
@@ -195,6 +196,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn set_mark(&self, mark: Option<&[u8]>) -> io::Result<()>;
     /// Tries to lock the file: `false` if somebody else's lock stands against it. Held until the file is closed.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
+    /// Gives the lock back, also where a forked child still has the file open.
+    fn unlock(&self) -> io::Result<()>;
     /// Keeps a journal's blocks where they are, on file systems that would move them at every write (btrfs).
     /// To be called while the file is empty.
     fn keep_in_place(&self) -> io::Result<()>;

@@ -148,6 +148,12 @@ impl DiskFile for RealFile {
     }
 
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
+        // lseek(2) knows the longest file that the file system can have. Nobody uses the position.
+        match unix::seek(&self.0, SeekFrom::Start(range.end)) {
+            Err(Errno::INVAL | Errno::OVERFLOW) => return Err(Errno::FBIG.into()),
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
         let mut at = range.start;
         while at < range.end {
             // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO; without SEEK_HOLE
@@ -228,6 +234,10 @@ impl DiskFile for RealFile {
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         lock::try_lock(self.0.as_fd(), lock)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        lock::unlock(self.0.as_fd())
     }
 
     fn keep_in_place(&self) -> io::Result<()> {

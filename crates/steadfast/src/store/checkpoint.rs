@@ -44,7 +44,6 @@ impl JournaledFile {
         }
         let released = self.journal.release_all(self.committed_len);
         self.checkpointed_len = self.committed_len;
-        self.forget_blocks_beyond(self.committed_len);
         self.forget_pending();
         if let Err(error) = released {
             // Both anchors may be found now, and they disagree about where the next record is looked for. The data file
@@ -115,7 +114,7 @@ impl JournaledFile {
     }
 
     /// Writes the sum of some commits, the last of them `len` bytes long: in offset order, pieces that touch as one.
-    fn put_overlay(&self, overlay: &Overlay, len: u64) -> io::Result<()> {
+    fn put_overlay(&mut self, overlay: &Overlay, len: u64) -> io::Result<()> {
         self.fit_length(overlay.cut().unwrap_or(u64::MAX), len)?;
         let mut gathered: Vec<u8> = Vec::new();
         let mut gathered_at = 0;
@@ -149,8 +148,10 @@ impl JournaledFile {
     ///
     /// The file is never cut below its final length: a `view` may have it mapped, and truncation would take this
     /// process's private pages away with the file's.
-    fn fit_length(&self, cut: u64, len: u64) -> io::Result<()> {
+    fn fit_length(&mut self, cut: u64, len: u64) -> io::Result<()> {
         let present = self.data.stat()?.len;
+        // A cut gives the blocks behind it back, whatever becomes of the rest of the checkpoint.
+        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
         self.data.zero(cut.min(present).min(len)..present.min(len))?;
         // After a failed checkpoint the length in memory may not be the one on disk: set it again.
         if present != len || self.checkpoint_error.is_some() {
@@ -166,23 +167,18 @@ impl JournaledFile {
             return;
         }
         let fresh = &self.pending[self.published..];
+        let verified = self.verify_bodies(fresh);
+        // All at once, as a checkpoint does: a length on the way would give blocks back that a later commit was promised.
         let mut overlay = Overlay::default();
         for pending in fresh {
             let payload_at = pending.placed.payload_at();
             overlay.apply(pending.len_min, pending.len_before, &pending.extents, payload_at);
         }
-        let published =
-            self.verify_bodies(fresh).and_then(|()| self.put_overlay(&overlay, self.committed_len));
-        // What was cut off has no blocks any more.
-        self.forget_blocks_beyond(self.committed_len);
+        let published = verified.and_then(|()| self.put_overlay(&overlay, self.committed_len));
         match published.and(self.remember_data()) {
             Ok(()) => self.published = self.pending.len(),
             Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
         }
-    }
-
-    fn forget_blocks_beyond(&mut self, len: u64) {
-        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
     }
 
     /// Writes the mark as it stands now, durably.
@@ -213,14 +209,22 @@ impl JournaledFile {
         self.check_for("close")?;
         self.checkpoint_all()?;
         self.notice_foreign_hands("close")?;
-        let failed = |error| Error::from_io("close", error).path(&self.path);
-        if self.marked {
-            self.data.set_mark(None).map_err(failed)?;
-            self.data.sync(SyncPoint::Unmark).map_err(failed)?;
+        self.notice_lost_name("close")?;
+        if let Err(error) = self.remove_mark_and_journal() {
+            // Half of what a commit stands on is gone: none may follow.
+            self.latch(format!("it was not closed to the end ({error})"));
+            return Err(Error::from_io("close", error).path(&self.path));
         }
-        self.disk.remove(&names::journal(&self.path)).map_err(failed)?;
-        self.disk.sync_dir(names::folder(&self.path), SyncPoint::JournalGone).map_err(failed)?;
         self.closed = true;
         Ok(())
+    }
+
+    fn remove_mark_and_journal(&self) -> io::Result<()> {
+        if self.marked {
+            self.data.set_mark(None)?;
+            self.data.sync(SyncPoint::Unmark)?;
+        }
+        self.disk.remove(&names::journal(&self.path))?;
+        self.disk.sync_dir(names::folder(&self.path), SyncPoint::JournalGone)
     }
 }

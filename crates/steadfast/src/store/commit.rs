@@ -60,6 +60,12 @@ impl JournaledFile {
         const BLOCK_BYTES: u64 = journal::format::BLOCK_BYTES;
         let mut asked = false;
         let mut result = Ok(());
+        if batch.len > self.committed_len {
+            // Also where nothing is written: a length that the file system refuses could never be checkpointed.
+            self.data.reserve(batch.len..batch.len).map_err(|error| {
+                not_committed(error, "the data file cannot be that long").path(&self.path)
+            })?;
+        }
         for extent in batch.extents {
             let blocks =
                 extent.offset / BLOCK_BYTES * BLOCK_BYTES..extent.end().next_multiple_of(BLOCK_BYTES);
@@ -92,7 +98,8 @@ impl JournaledFile {
             return Ok(());
         }
         let not_committed = |error: Error| match error.kind() {
-            ErrorKind::Latched | ErrorKind::ForeignChange => error,
+            // Commits are refused from here on: trying again would not help.
+            ErrorKind::Latched | ErrorKind::ForeignChange | ErrorKind::InDoubt | ErrorKind::Corrupt => error,
             _ => error.become_kind(ErrorKind::NotCommitted, "commit", "nothing changed: the journal is full"),
         };
         self.checkpoint_all().map_err(not_committed)?;
@@ -105,6 +112,7 @@ impl JournaledFile {
                 .error(ErrorKind::NotCommitted, "commit", format!("a commit of {bytes} bytes is too large"))
                 .advice("split it into several commits"));
         }
+        self.notice_lost_name("commit")?;
         // Nothing is pending, so old and new journal say the same: a failure before the rename changes nothing.
         self.replace_journal(half_bytes, None).map(|_| ()).map_err(|error| {
             if self.latched.is_some() {
@@ -176,6 +184,7 @@ impl JournaledFile {
         half_bytes: u64,
         doubt: Option<(u64, &Batch<'_>)>,
     ) -> io::Result<()> {
+        self.notice_lost_name("commit").map_err(io::Error::other)?;
         let epoch = self.journal.epoch() + 1;
         let fresh = FreshJournal {
             identity: self.identity,

@@ -168,6 +168,9 @@ pub(super) fn decide(
         // A journal of a file system without marks: the inode must do.
         FoundMark::None | FoundMark::Unsupported => {
             if scan.header.data_inode.get() != stat.inode {
+                if scan.records.is_empty() {
+                    return Ok(Verdict::Harmless);
+                }
                 return Err(refuse(
                     "the journal was written for another inode, and neither carries a mark: one of them was copied or replaced"
                         .into(),

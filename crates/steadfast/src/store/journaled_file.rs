@@ -195,13 +195,18 @@ impl JournaledFile {
         self.latched.get_or_insert(reason);
     }
 
-    /// Is this handle able to commit?
-    pub(super) fn check_for(&self, operation: &'static str) -> Result<()> {
+    fn check_process(&self, operation: &'static str) -> Result<()> {
         if self.birth.is_elsewhere() {
             return Err(self
                 .error(ErrorKind::Forked, operation, "the file was opened by the parent of this process")
                 .advice("open it anew after the parent has closed it"));
         }
+        Ok(())
+    }
+
+    /// Is this handle able to commit?
+    pub(super) fn check_for(&self, operation: &'static str) -> Result<()> {
+        self.check_process(operation)?;
         if let Some(reason) = &self.latched {
             return Err(self
                 .error(ErrorKind::Latched, operation, format!("refused after an earlier failure: {reason}"))
@@ -234,6 +239,23 @@ impl JournaledFile {
         ))
     }
 
+    /// Does the file's name still mean this file? A folder that is renamed takes file and journal along without changing
+    /// either, and another file may since stand under the old path, with a journal of its own that is not ours to touch.
+    pub(super) fn notice_lost_name(&mut self, operation: &'static str) -> Result<()> {
+        let what = match self.disk.stat(&self.path) {
+            Ok(now) if (now.device, now.inode) == (self.expected.device, self.expected.inode) => {
+                return Ok(());
+            }
+            Ok(_) => "another file has its name now",
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "it lost its name",
+            Err(error) => return Err(Error::from_io(operation, error).path(&self.path)),
+        };
+        self.latch(what.to_owned());
+        Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
+            "its journal went where the file went: open it there, and recovery brings the last commit",
+        ))
+    }
+
     /// Remembers the data file as this process just left it.
     pub(super) fn remember_data(&mut self) -> std::io::Result<()> {
         self.expected = self.data.stat()?;
@@ -249,6 +271,18 @@ impl JournaledFile {
         }
         *through = self.pending.len();
         with(overlay)
+    }
+
+    /// The bytes from this journal offset on, if their record is not durable: the journal's page cache may have lost them
+    /// in a write-out that failed.
+    fn undurable_bytes(&self, journal_at: u64) -> Option<&[u8]> {
+        // They are the last ones.
+        self.pending.iter().rev().map_while(|pending| Some((pending, pending.bytes.as_ref()?))).find_map(
+            |(pending, bytes)| {
+                let into = journal_at.checked_sub(pending.placed.payload_at())?;
+                bytes.get(usize::try_from(into).ok()?..).filter(|rest| !rest.is_empty())
+            },
+        )
     }
 
     pub(super) fn forget_pending(&mut self) {
@@ -268,6 +302,8 @@ impl Store for JournaledFile {
     }
 
     fn read_committed(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        // Before the mutex, which a fork may have left locked.
+        self.check_process("read")?;
         let end = offset.checked_add(buf.len() as u64).filter(|&end| end <= self.committed_len).ok_or_else(
             || self.error(ErrorKind::OutOfRange, "read", "the range ends past the last commit"),
         )?;
@@ -286,6 +322,10 @@ impl Store for JournaledFile {
             for (at, piece) in overlay.within(offset..end) {
                 let into = (at - offset) as usize;
                 let target = &mut buf[into..into + piece.len as usize];
+                if let Some(bytes) = self.undurable_bytes(piece.journal_at) {
+                    target.copy_from_slice(&bytes[..target.len()]);
+                    continue;
+                }
                 let count = self.journal.file().read_at(target, piece.journal_at).map_err(failed)?;
                 if count < target.len() {
                     return Err(self.error(
@@ -337,11 +377,18 @@ impl Store for JournaledFile {
 
 impl Drop for JournaledFile {
     fn drop(&mut self) {
-        if self.closed || self.latched.is_some() || self.birth.is_elsewhere() {
+        if self.birth.is_elsewhere() {
             return;
         }
-        if let Err(error) = self.close_file() {
+        if !self.closed
+            && self.latched.is_none()
+            && let Err(error) = self.close_file()
+        {
             log::error!("{error}; the journal stays, and the next open recovers");
+        }
+        // Closing the descriptor is not enough while a forked child has it too.
+        if let Err(error) = self.data.unlock() {
+            log::error!("{}: cannot unlock: {error}", self.path.display());
         }
     }
 }

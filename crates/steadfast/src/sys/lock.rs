@@ -26,10 +26,21 @@ pub(crate) const LOCK_OFFSET: i64 = i64::MAX - 1;
 
 /// Tries to take `lock`: `false` if another open file description holds one against it.
 pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> io::Result<bool> {
-    let kind = match lock {
-        Lock::Shared => libc::F_RDLCK,
-        Lock::Exclusive => libc::F_WRLCK,
-    };
+    set(
+        fd,
+        match lock {
+            Lock::Shared => libc::F_RDLCK,
+            Lock::Exclusive => libc::F_WRLCK,
+        },
+    )
+}
+
+/// Gives the lock back. It belongs to the open file description, which a forked child shares: closing would not do.
+pub(crate) fn unlock(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set(fd, libc::F_UNLCK).map(|_| ())
+}
+
+fn set(fd: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<bool> {
     let request = libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,

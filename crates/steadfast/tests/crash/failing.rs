@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use steadfast::disk::{Disk, SimDisk, SyncPoint};
-use steadfast::{AtomicMapping, ErrorKind};
+use steadfast::store::{Batch, CommitId, Extent, Flush, JournaledFile, JournaledFileOptions, Store};
+use steadfast::{AtomicMapping, Error, ErrorKind};
 
 use crate::images::{Count, Depth, check};
 use crate::script::{FILE, JOURNAL, Log, disk, initial, run};
@@ -200,4 +201,117 @@ fn a_recovery_does_not_build_upon_pages_that_an_earlier_process_failed_to_write(
     for survivors in killed.power_cuts(1, 6, 6) {
         assert_eq!(killed.power_cut(&survivors).read_file(FILE).unwrap(), expect);
     }
+}
+
+fn store(disk: &SimDisk, options: JournaledFileOptions) -> Result<JournaledFile, Error> {
+    options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+}
+
+/// Commits the first bytes of a file that is as long as `initial`.
+fn put(store: &mut JournaledFile, bytes: &[u8], flush: Flush) -> Result<CommitId, Error> {
+    let len = store.committed_len();
+    let extents = [Extent { offset: 0, len: bytes.len() as u32 }];
+    store.commit(&Batch { len_min: len, len, extents: &extents, bytes }, flush)
+}
+
+#[test]
+fn no_commit_follows_a_close_that_failed_half_way() {
+    for point in [SyncPoint::Unmark, SyncPoint::JournalGone] {
+        for disk in [SimDisk::new(), SimDisk::new().without_marks()] {
+            disk.put_file(FILE, &initial());
+            let mut file = store(&disk, JournaledFile::options()).unwrap();
+            put(&mut file, b"abc", Flush::Now).unwrap();
+            disk.fail_syncs_of(point);
+            if file.close().is_ok() {
+                // Nothing is unmarked where there are no marks.
+                continue;
+            }
+            disk.clear_failures();
+            assert_eq!(put(&mut file, b"xyz", Flush::Now).unwrap_err().kind(), ErrorKind::Latched);
+            drop(file);
+            let file = store(&disk.killed(), JournaledFile::options()).unwrap();
+            let mut bytes = [0; 3];
+            file.read_committed(&mut bytes, 0).unwrap();
+            assert_eq!(&bytes, b"abc");
+        }
+    }
+}
+
+#[test]
+fn an_open_that_failed_does_not_stand_against_the_next() {
+    for disk in [SimDisk::new(), SimDisk::new().without_marks()] {
+        disk.put_file("/other", &[0; 10]);
+        disk.fail_syncs_of(SyncPoint::Mark);
+        store(&disk, JournaledFile::options().create(true)).unwrap_err();
+        disk.clear_failures();
+        store(&disk, JournaledFile::options().create(true)).unwrap();
+    }
+}
+
+#[test]
+fn a_commit_that_is_not_yet_durable_is_read_from_memory_when_the_disk_lost_it() {
+    let disk = disk();
+    let mut file = store(&disk, JournaledFile::options()).unwrap();
+    put(&mut file, b"abc", Flush::Later).unwrap();
+    disk.fail_syncs_of(SyncPoint::Record);
+    disk.fail_syncs_of(SyncPoint::FreshJournal);
+    assert_eq!(put(&mut file, b"xyz", Flush::Now).unwrap_err().kind(), ErrorKind::InDoubt);
+    disk.evict();
+    let mut bytes = [0; 3];
+    file.read_committed(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"abc");
+}
+
+#[test]
+fn a_map_that_latches_while_it_makes_room_does_not_say_try_again() {
+    let disk = disk();
+    let mut map = open(&disk);
+    for round in 0..8u8 {
+        map.edit(0..3000).unwrap().fill(round);
+        map.commit_relaxed().unwrap();
+    }
+    disk.fail_syncs_of(SyncPoint::Record);
+    disk.fail_syncs_of(SyncPoint::FreshJournal);
+    map.edit(0..3000).unwrap().fill(77);
+    assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::InDoubt);
+    assert!(map.status().latched.is_some());
+}
+
+/// A cut gives blocks back, and what is stored there afterwards needs new ones *before* it is acknowledged.
+fn cut_and_fill_again(publish: bool, in_between: impl Fn(&SimDisk, &mut AtomicMapping)) {
+    let disk = SimDisk::new();
+    disk.put_file(FILE, &[]);
+    let mut map = AtomicMapping::options()
+        .create(true)
+        .len(10 << 12)
+        .publish(publish)
+        .journal_bytes(1 << 18)
+        .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+        .unwrap();
+    map.edit(5 << 12..6 << 12).unwrap().fill(1);
+    map.commit().unwrap();
+    map.resize(2 << 12).unwrap();
+    map.commit().unwrap();
+    in_between(&disk, &mut map);
+    map.resize(10 << 12).unwrap();
+    map.edit(5 << 12..6 << 12).unwrap().fill(2);
+    disk.space(1);
+    match map.commit() {
+        Ok(_) => map.checkpoint().unwrap(),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::NotCommitted, "{error}"),
+    }
+}
+
+#[test]
+fn blocks_that_a_published_cut_gave_back_are_reserved_again() {
+    cut_and_fill_again(true, |_, _| {});
+}
+
+#[test]
+fn blocks_that_a_failed_checkpoint_gave_back_are_reserved_again() {
+    cut_and_fill_again(false, |disk, map| {
+        disk.fail_syncs_of(SyncPoint::Checkpoint);
+        map.checkpoint().unwrap_err();
+        disk.clear_failures();
+    });
 }

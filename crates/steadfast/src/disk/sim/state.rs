@@ -429,6 +429,12 @@ impl State {
         true
     }
 
+    pub(super) fn unlock(&mut self, handle: u64) {
+        if let Some(held) = self.handles.get_mut(&handle) {
+            held.lock = None;
+        }
+    }
+
     pub(super) fn unsynced(&self) -> &[Operation] {
         &self.unsynced
     }
