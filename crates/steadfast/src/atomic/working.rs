@@ -75,6 +75,8 @@ impl Working {
                 .advice("`load` needs as much memory as the file has data; `view` needs only what is changed")
         };
         let len = store.committed_len() as usize;
+        // Addresses first: where there are not enough of them, nothing need be read.
+        let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
         let memory = File::from(
             rustix::fs::memfd_create("steadfast", MemfdFlags::CLOEXEC)
                 .map_err(|error| failed(error.into()))?,
@@ -92,19 +94,20 @@ impl Working {
             }
             at += count;
         }
-        Working::place(Base::Memory(memory), store, len, reserve).map_err(failed)
+        Working::place(Base::Memory(memory), store, len, region).map_err(failed)
     }
 
     /// The page cache of the store's file, which holds its last commit.
     pub(super) fn view(store: &dyn Store, reserve: usize) -> Result<Working> {
         let failed = |error| Error::from_io("view", error).path(store.path());
         let len = store.committed_len() as usize;
-        Working::place(Base::PageCache, store, len, reserve).map_err(failed)
+        let place =
+            || Working::place(Base::PageCache, store, len, Region::reserve(pages(len)?.max(reserve))?);
+        place().map_err(failed)
     }
 
-    fn place(base: Base, store: &dyn Store, len: usize, reserve: usize) -> io::Result<Working> {
+    fn place(base: Base, store: &dyn Store, len: usize, region: Region) -> io::Result<Working> {
         let mapped = pages(len)?;
-        let region = Region::reserve(mapped.max(reserve))?;
         let pagemap = Pagemap::open()
             .inspect_err(|error| log::warn!("no /proc/self/pagemap ({error}): commits compare all pages"))
             .ok();
@@ -304,7 +307,11 @@ impl Working {
             self.anonymous_from = self.mapped;
         }
         for run in private {
-            self.region.drop_private(run.start..run.end.min(self.mapped).max(run.start))?;
+            let run = run.start..run.end.min(self.mapped).max(run.start);
+            if let Err(error) = self.region.drop_private(run) {
+                // Locked memory cannot be dropped (madvise(2)). The copies are what is committed: they only cost memory.
+                log::debug!("private copies stay: {error}");
+            }
         }
         Ok(())
     }

@@ -1,0 +1,51 @@
+//! Lengths that no file can have and memory that cannot be dropped: refused at the call, or no matter.
+
+use std::io::Read;
+
+use steadfast::{AtomicMapping, ErrorKind};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+#[test]
+fn a_length_that_could_never_be_checkpointed_is_not_committed() {
+    let folder = folder();
+    let path = folder.path().join("a");
+    for len in [i64::MAX as usize, usize::MAX] {
+        let refused = AtomicMapping::options().create(true).len(len).load(&path).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::NotCommitted | ErrorKind::InvalidInput), "{refused}");
+    }
+    let mut map = AtomicMapping::options().create(true).len(4096).load(&path).unwrap();
+    map.edit(0..4).unwrap().fill(1);
+    map.commit().unwrap();
+    // 32 TiB: more than ext4 can have, no more than there are addresses.
+    map.resize(1 << 45).unwrap();
+    if let Err(error) = map.commit() {
+        assert_eq!(error.kind(), ErrorKind::NotCommitted, "{error}");
+        map.rollback().unwrap();
+    }
+    map.close().unwrap();
+    let mut bytes = [0; 4];
+    std::fs::File::open(&path).unwrap().read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, [1; 4]);
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn locked_memory_commits_like_any_other() {
+    let folder = folder();
+    let mut map = AtomicMapping::options().create(true).len(1 << 16).load(folder.path().join("a")).unwrap();
+    // SAFETY: changes no byte.
+    if unsafe { libc::mlock(map.as_ptr().cast(), map.len()) } != 0 {
+        println!("skipped: this process may not lock memory");
+        return;
+    }
+    for round in 1..4 {
+        map[0] = round;
+        map.commit().unwrap();
+    }
+    map[0] = 9;
+    map.rollback().unwrap();
+    assert_eq!(map[0], 3);
+}
