@@ -73,7 +73,8 @@ fn begin(disk: &Arc<dyn Disk>, locked: Locked, options: &JournaledFileOptions) -
 
 /// Opens and locks the data file, having refused whatever could not keep the promises.
 fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions) -> Result<Locked> {
-    let deadline = Instant::now() + options.lock_timeout;
+    // A timeout beyond what the clock can name is none.
+    let deadline = Instant::now().checked_add(options.lock_timeout);
     for _ in 0..RENAMED_TRIES {
         let failed = |error| Error::from_io("open", error).path(asked);
         let path = disk.resolve(asked).map_err(failed)?;
@@ -181,8 +182,8 @@ fn refuse_unfit(
         .advice("use a local disk, or set allow_volatile to take the weaker promise"))
 }
 
-/// Takes the exclusive lock, waiting until `deadline`.
-fn lock(data: &dyn DiskFile, path: &Path, stat: &FileStat, deadline: Instant) -> Result<()> {
+/// Takes the exclusive lock, waiting until `deadline`, or for as long as it takes.
+fn lock(data: &dyn DiskFile, path: &Path, stat: &FileStat, deadline: Option<Instant>) -> Result<()> {
     let mut pause = Duration::from_millis(1);
     loop {
         match data.try_lock(Lock::Exclusive) {
@@ -194,7 +195,8 @@ fn lock(data: &dyn DiskFile, path: &Path, stat: &FileStat, deadline: Instant) ->
                     .advice("commits need a file system with locks: two writers would destroy the file"));
             }
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left =
+            deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Err(locked_by(data, path, stat));
         }
