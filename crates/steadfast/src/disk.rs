@@ -179,7 +179,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// A file system that cannot do this is no error: the promise is then weaker. A range that ends beyond what a file can
     /// have is an error, though it be empty.
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>>;
-    /// Makes `range` read as zeros, keeping its blocks. Does not change the length.
+    /// Makes `range` read as zeros, keeping its blocks; a hole stays one. Does not change the length.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes content and length durable.
     fn sync_data(&self, point: SyncPoint) -> io::Result<()>;

@@ -49,3 +49,29 @@ fn locked_memory_commits_like_any_other() {
     map.rollback().unwrap();
     assert_eq!(map[0], 3);
 }
+
+#[test]
+fn holes_that_were_cut_off_and_grown_again_take_no_space() {
+    let folder = folder();
+    let path = folder.path().join("a");
+    let len = 1 << 42;
+    std::fs::File::create(&path).unwrap().set_len(len as u64).unwrap();
+    let open = || unsafe_view(&path);
+    let mut map = open();
+    map.edit(0..4).unwrap().fill(1);
+    map.edit(len - 4..len).unwrap().fill(2);
+    map.commit().unwrap();
+    map.checkpoint().unwrap();
+    map.resize(2).unwrap();
+    map.resize(len).unwrap();
+    map.commit().unwrap();
+    map.close().unwrap();
+    let map = open();
+    assert_eq!((&map[..4], map[len - 1]), (&[1, 1, 0, 0][..], 0));
+}
+
+#[allow(unsafe_code)]
+fn unsafe_view(path: &std::path::Path) -> AtomicMapping {
+    // SAFETY: the file lies in a folder that this test made, and nothing else writes it while the map is open.
+    unsafe { AtomicMapping::options().view(path) }.unwrap()
+}

@@ -177,22 +177,24 @@ impl DiskFile for RealFile {
     }
 
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        match retry(|| unix::fallocate(&self.0, flags, range.start, range.end - range.start)) {
-            Ok(()) => return Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let len = unix::fstat(&self.0)?.st_size as u64;
-        let zeros = vec![0; 1 << 16];
+        let end = range.end.min(unix::fstat(&self.0)?.st_size as u64);
         let mut at = range.start;
-        while at < range.end.min(len) {
-            let count = (range.end.min(len) - at).min(zeros.len() as u64);
-            self.write_at(&[&zeros[..count as usize]], at)?;
-            at += count;
+        while at < end {
+            // Holes are zeros already, and zeroing them would give them blocks: a sparse file may have no room for those.
+            let data = match unix::seek(&self.0, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(Errno::NXIO) => return Ok(()),
+                Err(_) => at,
+            };
+            if data >= end {
+                return Ok(());
+            }
+            let hole = match unix::seek(&self.0, SeekFrom::Hole(data)) {
+                Ok(hole) if hole > data => hole.min(end),
+                _ => end,
+            };
+            self.zero_data(data..hole)?;
+            at = hole;
         }
         Ok(())
     }
@@ -260,6 +262,25 @@ impl DiskFile for RealFile {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
+    }
+}
+
+impl RealFile {
+    fn zero_data(&self, range: Range<u64>) -> io::Result<()> {
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        match retry(|| unix::fallocate(&self.0, flags, range.start, range.end - range.start)) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let zeros = vec![0; (1 << 16).min(range.end - range.start) as usize];
+        let mut at = range.start;
+        while at < range.end {
+            let count = (range.end - at).min(zeros.len() as u64);
+            self.write_at(&[&zeros[..count as usize]], at)?;
+            at += count;
+        }
+        Ok(())
     }
 }
 

@@ -315,3 +315,25 @@ fn blocks_that_a_failed_checkpoint_gave_back_are_reserved_again() {
         disk.clear_failures();
     });
 }
+
+#[test]
+fn publishing_takes_no_blocks_away_from_a_later_commit() {
+    let disk = SimDisk::new();
+    disk.put_file(FILE, &[7; 4 << 12]);
+    let mut map = AtomicMapping::options()
+        .publish(true)
+        .journal_bytes(1 << 18)
+        .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+        .unwrap();
+    map.resize(2 << 12).unwrap();
+    map.commit_relaxed().unwrap();
+    map.resize(10 << 12).unwrap();
+    map.edit(5 << 12..6 << 12).unwrap().fill(2);
+    map.commit_relaxed().unwrap();
+    disk.space(1);
+    map.edit(0..1).unwrap().fill(2);
+    map.commit().unwrap();
+    assert_eq!(map.status().checkpoint_error, None);
+    map.checkpoint().unwrap();
+    assert_eq!(disk.read_file(FILE).unwrap(), map.to_vec());
+}

@@ -70,10 +70,7 @@ impl Image {
                 self.allocation.cut(*len);
                 self.content.set_len(*len);
             }
-            Edit::Zero(range) => {
-                self.allocation.take(range.clone(), &mut { u64::MAX });
-                self.content.zero(range.clone());
-            }
+            Edit::Zero(range) => self.content.zero(range.clone()),
             Edit::SetMark(mark) => self.mark.clone_from(mark),
         }
     }

@@ -211,7 +211,6 @@ impl State {
         if range.is_empty() {
             return Ok(());
         }
-        self.allocate(inode, range.clone())?;
         self.edit(inode, Edit::Zero(range));
         Ok(())
     }

@@ -493,7 +493,7 @@ fn a_full_disk_refuses_and_the_same_write_succeeds_once_there_is_space() {
     disk.space(2 * 4096);
     assert_eq!(os_error(file.reserve(0..3 * 4096).map(|_| ())), Some(libc::ENOSPC));
     file.set_len(1 << 20).unwrap();
-    assert_eq!(os_error(file.zero(4096..3 * 4096)), Some(libc::ENOSPC));
+    file.zero(4096..3 * 4096).unwrap();
     assert_eq!(os_error(file.write_at(&[&[2; 3 * 4096]], 0)), Some(libc::ENOSPC));
     file.write_at(&[&[3; 4096]], 0).unwrap();
     disk.space(3 * 4096);
