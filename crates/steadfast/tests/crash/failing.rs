@@ -337,3 +337,77 @@ fn publishing_takes_no_blocks_away_from_a_later_commit() {
     map.checkpoint().unwrap();
     assert_eq!(disk.read_file(FILE).unwrap(), map.to_vec());
 }
+
+/// The journal begins with the file header and two anchors, a block each; small records take a block each.
+const FIRST_RECORD: usize = 3 * 4096;
+
+fn damage(disk: &SimDisk, record: usize) -> SimDisk {
+    let damaged = disk.killed();
+    let mut journal = damaged.read_file(JOURNAL).unwrap();
+    // The first byte of the body.
+    journal[FIRST_RECORD + record * 4096 + 112] ^= 1;
+    damaged.put_file(JOURNAL, &journal);
+    damaged
+}
+
+#[test]
+fn a_damaged_record_below_a_durable_one_is_corruption_and_the_last_one_a_torn_tail() {
+    let disk = disk();
+    let mut file = store(&disk, JournaledFile::options()).unwrap();
+    for bytes in [b"abc", b"def", b"ghi"] {
+        put(&mut file, bytes, Flush::Now).unwrap();
+    }
+    for record in [0, 1] {
+        let refused = store(&damage(&disk, record), JournaledFile::options()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    }
+    let torn = store(&damage(&disk, 2), JournaledFile::options()).unwrap();
+    assert!(torn.status().recovery.torn_tail);
+    assert_eq!(torn.status().recovery.last.get(), 2);
+    // A fresh journal was whole before it had its name: there even the last record is missed.
+    disk.fail_sync(1);
+    put(&mut file, b"jkl", Flush::Now).unwrap();
+    for record in 0..4 {
+        let refused = store(&damage(&disk, record), JournaledFile::options()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    }
+}
+
+#[test]
+fn a_lost_record_at_the_end_of_a_half_is_not_stepped_over() {
+    let disk = disk();
+    let mut file = store(&disk, JournaledFile::options().journal_bytes(1 << 15)).unwrap();
+    let mut state = initial();
+    let mut states = Vec::new();
+    // Three blocks of four, then a record of two that goes to the other half. The last two are not flushed.
+    for (count, flush) in [(3, Flush::Now), (4, Flush::Now), (5, Flush::Later), (5000, Flush::Later)] {
+        let bytes = vec![count as u8; count];
+        put(&mut file, &bytes, flush).unwrap();
+        state[..count].copy_from_slice(&bytes);
+        states.push(state.clone());
+    }
+    let mut found = [0; 4];
+    for survivors in disk.power_cuts(1, 12, 12) {
+        let file = store(&disk.power_cut(&survivors), JournaledFile::options()).unwrap();
+        let mut bytes = vec![0; file.committed_len() as usize];
+        file.read_committed(&mut bytes, 0).unwrap();
+        let index = states.iter().position(|state| *state == bytes);
+        found[index.unwrap_or_else(|| panic!("power cut {survivors}: a state that never was"))] += 1;
+    }
+    assert!(found[1] > 0 && found[2] > 0 && found[3] > 0, "{found:?}");
+}
+
+#[test]
+fn a_cut_whose_flush_failed_still_cuts() {
+    let disk = disk();
+    let mut map = open(&disk);
+    map.resize(100).unwrap();
+    disk.fail_sync(1);
+    map.commit().unwrap();
+    map.resize(9000).unwrap();
+    map.commit().unwrap();
+    let expect = [&initial()[..100], &[0; 8900]].concat();
+    assert_eq!(map[..], expect);
+    map.close().unwrap();
+    assert_eq!(disk.read_file(FILE).unwrap(), expect);
+}
