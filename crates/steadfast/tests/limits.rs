@@ -14,7 +14,8 @@ fn a_length_that_could_never_be_checkpointed_is_not_committed() {
     let path = folder.path().join("a");
     for len in [i64::MAX as usize, usize::MAX] {
         let refused = AtomicMapping::options().create(true).len(len).load(&path).unwrap_err();
-        assert!(matches!(refused.kind(), ErrorKind::NotCommitted | ErrorKind::InvalidInput), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::LimitExceeded, "{refused}");
+        assert!(!path.exists(), "nothing was changed");
     }
     let mut map = AtomicMapping::options().create(true).len(4096).load(&path).unwrap();
     map.edit(0..4).unwrap().fill(1);

@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Flush, JournaledFileOptions, Store};
+use crate::sys::region::Region;
 
 /// Options of an [`AtomicMapping`], which has an example.
 #[derive(Debug, Clone, Default)]
@@ -175,6 +176,9 @@ impl AtomicOptions {
     }
 
     fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {
+        // The file is not grown to a length for which there are no addresses.
+        Region::reserve(self.len.unwrap_or(0).max(self.reserve))
+            .map_err(|error| Error::from_io("open", error).path(path))?;
         let mut store = self.file.clone().open_on(Arc::clone(disk), path)?;
         let have = store.committed_len();
         let want = self.len.unwrap_or(0) as u64;

@@ -207,10 +207,14 @@ fn store(disk: &SimDisk, options: JournaledFileOptions) -> Result<JournaledFile,
     options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
 }
 
-/// Commits the first bytes of a file that is as long as `initial`.
+/// Commits the first bytes.
 fn put(store: &mut JournaledFile, bytes: &[u8], flush: Flush) -> Result<CommitId, Error> {
+    put_at(store, 0, bytes, flush)
+}
+
+fn put_at(store: &mut JournaledFile, at: usize, bytes: &[u8], flush: Flush) -> Result<CommitId, Error> {
     let len = store.committed_len();
-    let extents = [Extent { offset: 0, len: bytes.len() as u32 }];
+    let extents = [Extent { offset: at as u64, len: bytes.len() as u32 }];
     store.commit(&Batch { len_min: len, len, extents: &extents, bytes }, flush)
 }
 
@@ -380,10 +384,12 @@ fn a_lost_record_at_the_end_of_a_half_is_not_stepped_over() {
     let mut state = initial();
     let mut states = Vec::new();
     // Three blocks of four, then a record of two that goes to the other half. The last two are not flushed.
-    for (count, flush) in [(3, Flush::Now), (4, Flush::Now), (5, Flush::Later), (5000, Flush::Later)] {
+    for (at, count, flush) in
+        [(0, 3, Flush::Now), (10, 4, Flush::Now), (20, 5, Flush::Later), (30, 5000, Flush::Later)]
+    {
         let bytes = vec![count as u8; count];
-        put(&mut file, &bytes, flush).unwrap();
-        state[..count].copy_from_slice(&bytes);
+        put_at(&mut file, at, &bytes, flush).unwrap();
+        state[at..at + count].copy_from_slice(&bytes);
         states.push(state.clone());
     }
     let mut found = [0; 4];
