@@ -294,6 +294,8 @@ impl Working {
         }
         if keep_private || self.is_view() {
             // A view's data file may be behind: the private copies are what shows the commit.
+            let found = private.iter().map(Range::len).sum();
+            self.private_bytes = self.private_bytes.max(found);
             return Ok(());
         }
         if let Base::Memory(memory) = &self.base
