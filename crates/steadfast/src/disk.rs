@@ -194,10 +194,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn mark(&self) -> io::Result<Option<Vec<u8>>>;
     /// Sets or, with `None`, removes the mark.
     fn set_mark(&self, mark: Option<&[u8]>) -> io::Result<()>;
-    /// Tries to lock the file: `false` if somebody else's lock stands against it. Held until the file is closed.
+    /// Tries to lock the file: `false` if somebody else's lock stands against it. Held until this is dropped, and given back
+    /// then even where a forked child has a copy of the descriptor.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
-    /// Gives the lock back, also where a forked child still has the file open.
-    fn unlock(&self) -> io::Result<()>;
     /// Keeps a journal's blocks where they are, on file systems that would move them at every write (btrfs).
     /// To be called while the file is empty.
     fn keep_in_place(&self) -> io::Result<()>;

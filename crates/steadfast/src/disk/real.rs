@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{
     self as unix, AtFlags, FallocateFlags, FileType, IFlags, Mode, OFlags, SeekFrom, XattrFlags,
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 
 use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
 use crate::names::MARK;
+use crate::sys::fork::Birth;
 use crate::sys::lock;
 
 /// Longer than any mark of any version: what does not fit is not ours.
@@ -35,7 +37,19 @@ const MARK_BYTES_MAX: usize = 256;
 pub struct RealDisk;
 
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile(File, OnceLock<Birth>);
+
+impl Drop for RealFile {
+    /// Gives a lock back by name. Closing alone would leave it with every child of this process that holds a copy of the
+    /// descriptor: those that were forked, and those that another thread is starting just now, up to their exec.
+    fn drop(&mut self) {
+        if self.1.get().is_some_and(|owner| !owner.is_elsewhere())
+            && let Err(error) = lock::unlock(self.0.as_fd())
+        {
+            log::warn!("cannot give a lock back: {error}");
+        }
+    }
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
@@ -51,7 +65,7 @@ impl Disk for RealDisk {
         if let Access::CreateNew { mode } = access {
             unix::fchmod(&fd, Mode::from_raw_mode(mode))?;
         }
-        Ok(Box::new(RealFile(File::from(fd))))
+        Ok(Box::new(RealFile(File::from(fd), OnceLock::new())))
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
@@ -235,11 +249,11 @@ impl DiskFile for RealFile {
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        lock::try_lock(self.0.as_fd(), lock)
-    }
-
-    fn unlock(&self) -> io::Result<()> {
-        lock::unlock(self.0.as_fd())
+        let taken = lock::try_lock(self.0.as_fd(), lock)?;
+        if taken {
+            self.1.get_or_init(Birth::here);
+        }
+        Ok(taken)
     }
 
     fn keep_in_place(&self) -> io::Result<()> {

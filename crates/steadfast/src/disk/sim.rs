@@ -467,11 +467,6 @@ impl DiskFile for SimFile {
         Ok(state.try_lock(self.handle, lock))
     }
 
-    fn unlock(&self) -> io::Result<()> {
-        self.disk.state().unlock(self.handle);
-        Ok(())
-    }
-
     fn keep_in_place(&self) -> io::Result<()> {
         self.disk.running().map(drop)
     }

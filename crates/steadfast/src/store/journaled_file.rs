@@ -377,18 +377,11 @@ impl Store for JournaledFile {
 
 impl Drop for JournaledFile {
     fn drop(&mut self) {
-        if self.birth.is_elsewhere() {
+        if self.closed || self.latched.is_some() || self.birth.is_elsewhere() {
             return;
         }
-        if !self.closed
-            && self.latched.is_none()
-            && let Err(error) = self.close_file()
-        {
+        if let Err(error) = self.close_file() {
             log::error!("{error}; the journal stays, and the next open recovers");
-        }
-        // Closing the descriptor is not enough while a forked child has it too.
-        if let Err(error) = self.data.unlock() {
-            log::error!("{}: cannot unlock: {error}", self.path.display());
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) const LOCK_OFFSET: i64 = i64::MAX - 1;
 
 /// Tries to take `lock`: `false` if another open file description holds one against it.
 pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> io::Result<bool> {
-    set(
+    set_lock(
         fd,
         match lock {
             Lock::Shared => libc::F_RDLCK,
@@ -35,12 +35,12 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> io::Result<bool> {
     )
 }
 
-/// Gives the lock back. It belongs to the open file description, which a forked child shares: closing would not do.
+/// Gives the lock back, whoever else holds a copy of the descriptor.
 pub(crate) fn unlock(fd: BorrowedFd<'_>) -> io::Result<()> {
-    set(fd, libc::F_UNLCK).map(|_| ())
+    set_lock(fd, libc::F_UNLCK).map(drop)
 }
 
-fn set(fd: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<bool> {
+fn set_lock(fd: BorrowedFd<'_>, kind: i32) -> io::Result<bool> {
     let request = libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,

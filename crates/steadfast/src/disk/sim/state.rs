@@ -428,12 +428,6 @@ impl State {
         true
     }
 
-    pub(super) fn unlock(&mut self, handle: u64) {
-        if let Some(held) = self.handles.get_mut(&handle) {
-            held.lock = None;
-        }
-    }
-
     pub(super) fn unsynced(&self) -> &[Operation] {
         &self.unsynced
     }
