@@ -20,6 +20,12 @@ pub(crate) fn unfinished_copy(target: &Path) -> PathBuf {
     with_suffix(target, ".steadfast.copy")
 }
 
+/// A name that some data file's companion has or may get?
+pub(crate) fn is_companion(path: &Path) -> bool {
+    let name = path.as_os_str().as_encoded_bytes();
+    [&b".steadfast"[..], b".steadfast.fresh", b".steadfast.copy"].iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// The folder of a resolved path.
 pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))

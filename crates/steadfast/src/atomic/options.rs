@@ -209,7 +209,7 @@ fn path_of(fd: &impl AsFd) -> Result<PathBuf> {
     };
     let stat = rustix::fs::fstat(fd).map_err(|error| failed(error.into()))?;
     let path = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())).map_err(failed)?;
-    let named = rustix::fs::stat(&path).map_err(|error| failed(error.into()))?;
+    let named = rustix::fs::stat(&path).map_err(|error| failed(error.into()).path(&path))?;
     if (named.st_dev, named.st_ino) != (stat.st_dev, stat.st_ino) {
         return Err(failed(std::io::ErrorKind::NotFound.into()).path(path));
     }

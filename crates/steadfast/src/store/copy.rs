@@ -51,26 +51,29 @@ pub(crate) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> R
 }
 
 fn refuse_target(store: &dyn Store, disk: &dyn Disk, target: &Path) -> Result<()> {
-    let refuse = |kind, reason: &'static str| Err(Error::new(kind, "copy", reason).path(target));
-    if target == names::journal(store.path()) {
-        return refuse(ErrorKind::InvalidInput, "the target is the journal of the file that is copied");
+    let refuse = |reason: &'static str| {
+        Err(Error::new(ErrorKind::InvalidInput, "copy", reason).path(target).advice("choose another name"))
+    };
+    if names::is_companion(target) {
+        return refuse("the name is one that journals have, and a file of that name would be taken for one");
+    }
+    if let (Ok(there), Ok(here)) = (disk.stat(target), disk.stat(store.path())) {
+        if there.kind != FileKind::Regular {
+            return refuse("the target exists and is not a regular file");
+        }
+        if (there.device, there.inode) == (here.device, here.inode) {
+            return refuse("the target is the file that is copied");
+        }
     }
     match disk.stat(&names::journal(target)) {
-        Ok(_) => {
-            return refuse(
-                ErrorKind::RecoveryNeeded,
-                "a journal stands beside the target: it is open for commits, or waits for recovery",
-            );
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::from_io("copy", error).path(target)),
+        Ok(_) => Err(Error::new(
+            ErrorKind::RecoveryNeeded,
+            "copy",
+            "a journal stands beside the target: it is open for commits, or waits for recovery",
+        )
+        .path(target)
+        .advice("close it there or run `steadfast recover` on it, or choose another name")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::from_io("copy", error).path(target)),
     }
-    let (Ok(there), Ok(here)) = (disk.stat(target), disk.stat(store.path())) else { return Ok(()) };
-    if there.kind != FileKind::Regular {
-        return refuse(ErrorKind::InvalidInput, "the target exists and is not a regular file");
-    }
-    if (there.device, there.inode) == (here.device, here.inode) {
-        return refuse(ErrorKind::InvalidInput, "the target is the file that is copied");
-    }
-    Ok(())
 }
