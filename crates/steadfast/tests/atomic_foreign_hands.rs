@@ -1,0 +1,179 @@
+//! Another program's hands on a data file that is open for commits: noticed at the next commit, checkpoint or close,
+//! refused from then on, and nothing of what they did is overwritten or deleted.
+
+mod stage;
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use stage::{Model, assert_says, folder, journal_of, options, picture, until};
+use steadfast::store::{Resolution, inspect, recover};
+use steadfast::{AtomicMapping, ErrorKind};
+
+/// What another program does. Repeated until the file system's clock has moved on: a change within one tick of it cannot
+/// be told from our own.
+fn by_another_hand(path: &Path, hand: impl Fn(&fs::File)) {
+    let changed = || path.metadata().map(|meta| (meta.ctime(), meta.ctime_nsec(), meta.len())).unwrap();
+    let before = changed();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    until("the change time moves", || {
+        hand(&file);
+        changed() != before
+    });
+}
+
+type Hand = (&'static str, fn(&fs::File));
+
+const HANDS: [Hand; 5] = [
+    ("writes", |file| file.write_all_at(b"foreign", 20_000).unwrap()),
+    ("truncates", |file| file.set_len(4097).unwrap()),
+    ("empties", |file| file.set_len(0).unwrap()),
+    ("grows", |file| file.set_len(1 << 20).unwrap()),
+    ("touches", |file| file.set_modified(std::time::SystemTime::now()).unwrap()),
+];
+
+/// A loaded map with one durable commit and stores for the next, and the folder after the foreign hand.
+fn disturbed(hand: fn(&fs::File)) -> (tempfile::TempDir, std::path::PathBuf, AtomicMapping) {
+    let folder = folder();
+    let path = folder.path().join("state.bin");
+    Model::plain().write(&path);
+    let mut map = options().load(&path).unwrap();
+    stage::store(&mut map, 1);
+    map.commit().unwrap();
+    stage::store(&mut map, 2);
+    by_another_hand(&path, hand);
+    (folder, path, map)
+}
+
+#[test]
+fn a_foreign_hand_is_noticed_by_the_next_commit_and_nothing_is_overwritten() {
+    for (what, hand) in HANDS {
+        let (folder, path, mut map) = disturbed(hand);
+        let before = picture(folder.path());
+        let error = map.commit().unwrap_err();
+        assert_says(
+            &error,
+            ErrorKind::ForeignChange,
+            &path,
+            &["another program", "nothing was written over it"],
+        );
+        assert!(map.status().latched.is_some(), "{what}");
+        // Latched: whatever is tried from here on.
+        for error in [
+            map.commit().unwrap_err(),
+            map.commit_relaxed().unwrap_err(),
+            map.rollback().unwrap_err(),
+            map.checkpoint().unwrap_err(),
+            map.copy_to(folder.path().join("copy")).unwrap_err(),
+        ] {
+            assert_says(&error, ErrorKind::Latched, &path, &["another program", "open the file again"]);
+        }
+        assert!(map[..] == Model::after(&[1, 2]).0, "{what}: the memory is as the program left it");
+        let error = map.close().unwrap_err();
+        assert_says(&error, ErrorKind::Latched, &path, &[]);
+        assert_eq!(picture(folder.path()), before, "{what}: the file, its mark and its journal stay");
+        assert!(journal_of(&path).exists());
+    }
+}
+
+#[test]
+fn a_foreign_hand_is_noticed_by_the_next_checkpoint() {
+    for (what, hand) in HANDS {
+        let (folder, path, mut map) = disturbed(hand);
+        let before = picture(folder.path());
+        let error = map.checkpoint().unwrap_err();
+        assert_says(&error, ErrorKind::ForeignChange, &path, &[]);
+        drop(map);
+        assert_eq!(picture(folder.path()), before, "{what}");
+    }
+}
+
+#[test]
+fn a_foreign_hand_is_noticed_by_close_and_by_drop_which_delete_nothing() {
+    for (what, hand) in HANDS {
+        for dropped in [false, true] {
+            let (folder, path, map) = disturbed(hand);
+            let before = picture(folder.path());
+            if dropped {
+                drop(map);
+            } else {
+                assert_says(&map.close().unwrap_err(), ErrorKind::ForeignChange, &path, &[]);
+            }
+            assert_eq!(picture(folder.path()), before, "{what}");
+        }
+    }
+    // Also where nothing was committed.
+    let folder = folder();
+    let path = folder.path().join("state.bin");
+    Model::plain().write(&path);
+    let map = options().load(&path).unwrap();
+    by_another_hand(&path, HANDS[0].1);
+    let before = picture(folder.path());
+    assert_says(&map.close().unwrap_err(), ErrorKind::ForeignChange, &path, &[]);
+    assert_eq!(picture(folder.path()), before);
+}
+
+#[test]
+fn loaded_memory_survives_the_truncation_of_its_file() {
+    let (_folder, path, mut map) = disturbed(|file| file.set_len(0).unwrap());
+    assert!(map[..] == Model::after(&[1, 2]).0);
+    assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::ForeignChange);
+    // All of it can be read and stored to, and so kept elsewhere.
+    map.edit(..).unwrap().reverse();
+    map.edit(..).unwrap().reverse();
+    assert!(map[..] == Model::after(&[1, 2]).0);
+    assert_eq!(path.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn the_next_open_after_a_foreign_length_refuses_and_after_foreign_bytes_replays() {
+    for (what, hand) in HANDS {
+        let (folder, path, mut map) = disturbed(hand);
+        map.commit().unwrap_err();
+        drop(map);
+        let before = picture(folder.path());
+        if ["truncates", "empties", "grows"].contains(&what) {
+            assert_says(
+                &options().load(&path).unwrap_err(),
+                ErrorKind::Identity,
+                &path,
+                &["another program"],
+            );
+            assert!(inspect(&path).unwrap().problem.is_some());
+            assert_eq!(picture(folder.path()), before, "{what}");
+            recover(&path, Resolution::Discard).unwrap();
+            options().load(&path).unwrap().close().unwrap();
+            continue;
+        }
+        let map = options().load(&path).unwrap();
+        let mut want = Model::after(&[1]).0;
+        if what == "writes" {
+            want[20_000..20_007].copy_from_slice(b"foreign");
+        }
+        assert!(
+            map[..] == want,
+            "{what}: commits are replayed, and what they did not change is as it was found"
+        );
+    }
+}
+
+#[test]
+fn publishing_and_checkpoints_of_our_own_are_no_foreign_hand() {
+    let folder = folder();
+    let path = folder.path().join("state.bin");
+    Model::plain().write(&path);
+    let mut map = options().publish(true).load(&path).unwrap();
+    // Reading changes the access time, and nothing that counts.
+    for number in 0..60 {
+        stage::store(&mut map, number);
+        map.commit().unwrap();
+        drop(fs::read(&path).unwrap());
+        if number % 7 == 0 {
+            map.checkpoint().unwrap();
+        }
+        map.resize(stage::LEN + number as usize * 100).unwrap();
+    }
+    map.commit().unwrap();
+    map.close().unwrap();
+}
