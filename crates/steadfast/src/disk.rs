@@ -174,6 +174,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Cuts the file, or grows it with zeros that take no space.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// An error if the file could never be `len` bytes long, which [`set_len`](DiskFile::set_len) would find out too late.
+    /// Changes nothing.
+    fn check_len(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Ok(())
+    }
     /// Gives every hole in `range` blocks, so that a later write there needs no space. Changes neither content nor length.
     /// Returns the bytes from `range.start` on that are known to have blocks now, which may be more than `range`.
     /// A file system that cannot do this is no error: the promise is then weaker. A range that ends beyond what a file can

@@ -161,6 +161,14 @@ impl DiskFile for RealFile {
         Ok(unix::ftruncate(&self.0, len)?)
     }
 
+    fn check_len(&self, len: u64) -> io::Result<()> {
+        // The file position means nothing here, and may not lie beyond what the file system can hold (lseek(2)).
+        match unix::seek(&self.0, SeekFrom::Start(len)) {
+            Err(Errno::INVAL | Errno::OVERFLOW) => Err(Errno::FBIG.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
         // lseek(2) knows the longest file that the file system can have. Nobody uses the position.
         match unix::seek(&self.0, SeekFrom::Start(range.end)) {

@@ -55,9 +55,15 @@ impl JournaledFile {
     }
 
     /// Gives the data file blocks for everything that the checkpoint will write, so that a full disk is met here, where
-    /// nothing has happened yet.
+    /// nothing has happened yet; and so is a length that no file there can have.
     fn reserve_blocks(&mut self, batch: &Batch<'_>) -> Result<()> {
         const BLOCK_BYTES: u64 = journal::format::BLOCK_BYTES;
+        if batch.len > self.committed_len {
+            // Once recorded, a length that the file system refuses would stop every checkpoint to come.
+            self.data
+                .check_len(batch.len)
+                .map_err(|error| not_committed(error, "the file cannot become that long").path(&self.path))?;
+        }
         let mut asked = false;
         let mut result = Ok(());
         if batch.len > self.committed_len {
