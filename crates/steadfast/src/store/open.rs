@@ -80,7 +80,12 @@ fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions)
         let path = disk.resolve(asked).map_err(failed)?;
         let (data, created) = open_data(disk, &path, options)?;
         let stat = data.stat().map_err(failed)?;
-        refuse_unfit(disk, &path, &stat, options)?;
+        refuse_unfit(disk, &path, &stat, options).inspect_err(|_| {
+            // Nothing is left of a file that was created only to be refused.
+            if created {
+                let _ = disk.remove(&path);
+            }
+        })?;
         lock(&*data, &path, &stat, deadline)?;
         // While we waited the name may have gone to another file: the lock must be on what the name means now.
         match disk.stat(&path) {
