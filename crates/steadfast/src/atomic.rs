@@ -354,7 +354,8 @@ impl AtomicMapping {
                 "resize",
                 format!("{len} bytes are beyond the address space"),
             )
-            .path(self.path()));
+            .path(self.path())
+            .advice("ask for fewer"));
         }
         if len > self.len {
             self.working

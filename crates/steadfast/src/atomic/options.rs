@@ -176,6 +176,18 @@ impl AtomicOptions {
     }
 
     fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {
+        // Before anything is created.
+        if let Some(bytes) =
+            self.len.into_iter().chain([self.reserve]).find(|&bytes| bytes > isize::MAX as usize)
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "open",
+                format!("{bytes} bytes are beyond the address space"),
+            )
+            .path(path)
+            .advice("ask for fewer"));
+        }
         // The file is not grown to a length for which there are no addresses.
         Region::reserve(self.len.unwrap_or(0).max(self.reserve))
             .map_err(|error| Error::from_io("open", error).path(path))?;
