@@ -288,7 +288,10 @@ fn advice_of(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::NotFound => Some("check the path, or ask for it to be created"),
         ErrorKind::PermissionDenied => Some("check the owner and the permissions of the file and its folder"),
         ErrorKind::NoSpace => Some("free space on the device, or raise the quota or limit, and try again"),
+        ErrorKind::ReadOnly => Some("remount it for writing, or work on a copy elsewhere"),
         ErrorKind::LimitExceeded => Some("close files or free memory, or raise the limit"),
+        ErrorKind::Unsupported => Some("use a regular file on a local file system"),
+        ErrorKind::InvalidInput => Some("check the path and the values that were given"),
         _ => None,
     }
 }

@@ -393,8 +393,12 @@ pub(super) fn half_bytes_for(options: &JournaledFileOptions, data_len: u64) -> R
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open",
-                format!("a journal of {bytes} bytes is more than {} allow", journal::JOURNAL_BYTES_MAX),
-            ));
+                format!(
+                    "a journal of {bytes} bytes is more than the largest of {}",
+                    journal::JOURNAL_BYTES_MAX
+                ),
+            )
+            .advice("ask for a smaller journal"));
         }
         Some(bytes) => bytes,
         None => (data_len / 4).clamp(1 << 20, 16 << 20),
