@@ -127,13 +127,13 @@ fn stores_through_a_raw_pointer_are_found() {
         for round in 0..5u8 {
             let at = 9_999 * usize::from(round);
             // SAFETY: within the map, which has not moved, and no reference to it lives.
-            unsafe { pointer.add(at).write(round + 1) };
+            unsafe { pointer.wrapping_add(at).write(round + 1) };
             want[at] = round + 1;
             let before = map.status().last;
             assert!(map.commit().unwrap() > before);
             map.checkpoint().unwrap();
             // SAFETY: as above.
-            unsafe { pointer.add(at + 1).write(77) };
+            unsafe { pointer.wrapping_add(at + 1).write(77) };
             map.rollback().unwrap();
             same(&map, &want, "after a rollback");
         }
