@@ -102,24 +102,32 @@ impl AtomicMapping {
     }
 
     /// The data file, links resolved.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.store.path()
     }
 
     /// Length of the working image in bytes.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// No bytes at all?
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
         self.working.as_ptr()
@@ -129,6 +137,8 @@ impl AtomicMapping {
     ///
     /// From here on every commit asks the kernel what changed. A store that races with a call on this map may be part of
     /// that commit, of the next, or of both; it is not lost. Whoever dereferences answers for aliasing.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.lent_raw = true;
         self.working.as_ptr()
@@ -235,6 +245,8 @@ impl AtomicMapping {
     ///   decides.
     /// - [`Latched`](ErrorKind::Latched): refused after an earlier failure.
     /// - [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; refused from now on.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn commit(&mut self) -> Result<CommitId> {
         self.commit_with(Flush::Now)
     }
@@ -312,6 +324,8 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn rollback(&mut self) -> Result<()> {
         self.check("rollback")?;
         self.store.check()?;
@@ -461,6 +475,8 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// Whatever the disk reports. The commits are safe in the journal, and the next checkpoint tries again.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn checkpoint(&mut self) -> Result<()> {
         self.check("checkpoint")?;
         self.store.checkpoint()?;
@@ -482,6 +498,8 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// A latched map, or a disk that refuses: nothing is removed then, and the next open recovers.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn close(mut self) -> Result<()> {
         self.check("close")?;
         self.store.close()

@@ -3,6 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 
 /// A run of changed bytes at this offset of the data.
+///
+/// See [`Batch`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Where they go.

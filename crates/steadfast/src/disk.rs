@@ -23,6 +23,8 @@ pub use sim::{SimDisk, Survivors, Tear};
 /// Why a sync happens: each names one step of the order that keeps data safe.
 ///
 /// See `docs/format.md` of the repository for the order they stand in.
+///
+/// See [`RealDisk`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SyncPoint {
     /// A fresh journal is whole before it gets the journal's name.
@@ -64,6 +66,8 @@ impl SyncPoint {
 }
 
 /// How a file is opened.
+///
+/// See [`RealDisk`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// An existing file, for reading.
@@ -83,6 +87,8 @@ pub enum Access {
 }
 
 /// What a name in a folder stands for.
+///
+/// See [`RealDisk`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
@@ -113,6 +119,8 @@ impl fmt::Display for FileKind {
 }
 
 /// What the disk knows about a file, without its content.
+///
+/// See [`RealDisk`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStat {
     /// Regular file, directory, …
@@ -134,6 +142,8 @@ pub struct FileStat {
 }
 
 /// What the file system under a path promises.
+///
+/// See [`RealDisk`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// A local file system with a device under it.
@@ -147,67 +157,116 @@ pub enum Durability {
 /// Files by name.
 ///
 /// Paths given to the other methods are those that [`resolve`](Disk::resolve) returned, or names beside them.
+///
+/// See [`RealDisk`] for an example.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Opens a file. Never follows a symbolic link in the last component.
+    ///
+    /// See [`RealDisk`] for an example.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>>;
     /// What stands at `path`, without following a symbolic link in the last component.
+    ///
+    /// See [`RealDisk`] for an example.
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
     /// The absolute path with every symbolic link followed. The file itself may not exist yet; its folder must.
+    ///
+    /// See [`RealDisk`] for an example.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
     /// Gives the file `from` the name `to`, replacing what had it.
+    ///
+    /// See [`RealDisk`] for an example.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name.
+    ///
+    /// See [`RealDisk`] for an example.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
+    ///
+    /// See [`RealDisk`] for an example.
     fn sync_dir(&self, folder: &Path, point: SyncPoint) -> io::Result<()>;
     /// What the file system that holds `path` promises.
+    ///
+    /// See [`RealDisk`] for an example.
     fn durability(&self, path: &Path) -> io::Result<Durability>;
 }
 
 /// An open file.
+///
+/// See [`RealDisk`] for an example.
 pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Length, identity and times.
+    ///
+    /// See [`RealDisk`] for an example.
     fn stat(&self) -> io::Result<FileStat>;
     /// Reads at `offset` until `buf` is full or the file ends; returns how much was read.
+    ///
+    /// See [`RealDisk`] for an example.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `parts`, one behind the other, at `offset`. The file grows where needed.
+    ///
+    /// See [`RealDisk`] for an example.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Cuts the file, or grows it with zeros that take no space.
+    ///
+    /// See [`RealDisk`] for an example.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// An error if the file could never be `len` bytes long, which [`set_len`](DiskFile::set_len) would find out too late.
     /// Changes nothing.
+    ///
+    /// See [`RealDisk`] for an example.
     fn check_len(&self, len: u64) -> io::Result<()> {
         let _ = len;
         Ok(())
     }
     /// Gives every hole in `range` blocks, so that a later write there needs no space. Changes neither content nor length.
     /// Returns the bytes from `range.start` on that are known to have blocks now, which may be more than `range`.
-    /// A file system that cannot do this is no error: the promise is then weaker. A range that ends beyond what a file can
-    /// have is an error, though it be empty.
+    /// A file system that cannot do this is no error: the promise is then weaker.
+    ///
+    /// See [`RealDisk`] for an example.
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>>;
     /// Makes `range` read as zeros, keeping its blocks; a hole stays one. Does not change the length.
+    ///
+    /// See [`RealDisk`] for an example.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes content and length durable.
+    ///
+    /// See [`RealDisk`] for an example.
     fn sync_data(&self, point: SyncPoint) -> io::Result<()>;
     /// Makes content, length and mark durable.
+    ///
+    /// See [`RealDisk`] for an example.
     fn sync(&self, point: SyncPoint) -> io::Result<()>;
     /// Lets go of cached pages that are clean, as far as nobody maps them: the next read comes from the disk. After a failed
     /// sync a page looks clean although the disk has other bytes, and what the file system remembers of its blocks may be
     /// wrong as well.
+    ///
+    /// See [`RealDisk`] for an example.
     fn drop_clean_pages(&self) -> io::Result<()>;
     /// The mark on the file (`user.steadfast`), if it carries one.
     /// [`io::ErrorKind::Unsupported`] where the file system has no room for marks.
+    ///
+    /// See [`RealDisk`] for an example.
     fn mark(&self) -> io::Result<Option<Vec<u8>>>;
     /// Sets or, with `None`, removes the mark.
+    ///
+    /// See [`RealDisk`] for an example.
     fn set_mark(&self, mark: Option<&[u8]>) -> io::Result<()>;
     /// Tries to lock the file: `false` if somebody else's lock stands against it. Held until this is dropped, and given back
     /// then even where a forked child has a copy of the descriptor.
+    ///
+    /// See [`RealDisk`] for an example.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
     /// Keeps a journal's blocks where they are, on file systems that would move them at every write (btrfs).
     /// To be called while the file is empty.
+    ///
+    /// See [`RealDisk`] for an example.
     fn keep_in_place(&self) -> io::Result<()>;
     /// Takes the owner of another file, as far as this process may.
+    ///
+    /// See [`RealDisk`] for an example.
     fn set_owner(&self, owner: (u32, u32)) -> io::Result<()>;
     /// The descriptor, where the file is one of the kernel's.
+    ///
+    /// See [`RealDisk`] for an example.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }

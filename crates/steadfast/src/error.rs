@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A result whose error is [`Error`].
+///
+/// See [`Error`] for an example.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, as far as a program can act on it.
@@ -170,6 +172,8 @@ impl Error {
     }
 
     /// Names the file.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.detail.path = Some(path.as_ref().to_path_buf());
@@ -177,6 +181,8 @@ impl Error {
     }
 
     /// Names the bytes: offsets in the mapping or, for a store, in the file.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn range(mut self, range: Range<u64>) -> Self {
         self.detail.range = Some(range);
@@ -184,6 +190,8 @@ impl Error {
     }
 
     /// Says what to do about it.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
         self.detail.advice = Some(advice.into());
@@ -191,6 +199,8 @@ impl Error {
     }
 
     /// Keeps the operating system's error as the source.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn source_io(mut self, source: io::Error) -> Self {
         self.detail.source = Some(source);
@@ -211,12 +221,16 @@ impl Error {
     }
 
     /// What a program acts on.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.detail.kind
     }
 
     /// The call that failed, as a verb.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.detail.operation
@@ -229,12 +243,16 @@ impl Error {
     }
 
     /// The bytes that the call was about, where it was about some.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn bytes(&self) -> Option<Range<u64>> {
         self.detail.range.clone()
     }
 
     /// The errno, where the operating system gave one.
+    ///
+    /// See [`Error`] for an example.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         self.detail.source.as_ref().and_then(io::Error::raw_os_error)

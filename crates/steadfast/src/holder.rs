@@ -15,6 +15,8 @@ use std::path::Path;
 /// A process that holds the lock of a data file.
 ///
 /// Found in [`JournalReport`](crate::JournalReport), and named in errors of kind [`Locked`](crate::ErrorKind::Locked).
+///
+/// See [`inspect`](crate::inspect) for an example.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {

@@ -156,6 +156,8 @@ impl Mapping {
     }
 
     /// Whether the length is 0.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -63,6 +63,8 @@ impl fmt::Display for CommitId {
 }
 
 /// When a commit is durable.
+///
+/// See [`JournaledFile`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
     /// Before the call returns.
@@ -102,22 +104,40 @@ pub struct Status {
 /// See [`JournaledFile`] for an example.
 pub trait Store: fmt::Debug + Send + Sync {
     /// The name that errors use.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn path(&self) -> &Path;
     /// Length of the last commit, in bytes.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn committed_len(&self) -> u64;
     /// Fills `buf` with bytes of the last commit. The range must lie within [`committed_len`](Store::committed_len).
+    ///
+    /// See [`JournaledFile`] for an example.
     fn read_committed(&self, buf: &mut [u8], offset: u64) -> Result<()>;
     /// Moves to the next state, all or nothing.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn commit(&mut self, batch: &Batch<'_>, flush: Flush) -> Result<CommitId>;
     /// Makes the plain form of the store hold the last commit, and gives journal space back.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn checkpoint(&mut self) -> Result<()>;
     /// Ends the work: checkpoint, and leave the plain form only. Called once; nothing but drop comes after success.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn close(&mut self) -> Result<()>;
     /// Where it stands.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn status(&self) -> Status;
     /// An error if commits are refused.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn check(&self) -> Result<()>;
     /// A file whose page cache holds the bytes of the last checkpoint at the same offsets, if there is one: what `view` maps.
+    ///
+    /// See [`JournaledFile`] for an example.
     fn page_cache(&self) -> Option<BorrowedFd<'_>> {
         None
     }

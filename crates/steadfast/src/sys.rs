@@ -5,6 +5,7 @@ pub(crate) mod copy;
 pub(crate) mod extents;
 pub(crate) mod fork;
 pub(crate) mod lock;
+pub(crate) mod memfd;
 pub(crate) mod pagemap;
 pub(crate) mod protect;
 pub(crate) mod region;

@@ -24,6 +24,8 @@ pub struct AtomicOptions {
 
 impl AtomicOptions {
     /// Create the file if it does not exist, and let [`len`](AtomicOptions::len) grow it. Default: no.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
@@ -33,6 +35,8 @@ impl AtomicOptions {
 
     /// The least length in bytes. A shorter file is grown to it, as a commit of its own, if it may be created; else it is an
     /// error. A longer file stays as long as it is. Default: the file's length.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn len(mut self, len: usize) -> Self {
         self.len = Some(len);
@@ -40,6 +44,8 @@ impl AtomicOptions {
     }
 
     /// Addresses to reserve, in bytes: growth within them never moves the memory. Costs no memory. Default: the length.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn reserve(mut self, bytes: usize) -> Self {
         self.reserve = bytes;
@@ -47,6 +53,8 @@ impl AtomicOptions {
     }
 
     /// After each durable commit, show its bytes to readers of the plain file. Default: no.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn publish(mut self, publish: bool) -> Self {
         self.file = self.file.publish(publish);
@@ -54,6 +62,8 @@ impl AtomicOptions {
     }
 
     /// Size of the journal in bytes: see [`JournaledFileOptions::journal_bytes`].
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn journal_bytes(mut self, bytes: u64) -> Self {
         self.file = self.file.journal_bytes(bytes);
@@ -61,6 +71,8 @@ impl AtomicOptions {
     }
 
     /// How long to wait for another writer to let go of the file. Default: not at all.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.file = self.file.lock_timeout(timeout);
@@ -68,6 +80,8 @@ impl AtomicOptions {
     }
 
     /// Accept a data file with several hard links: see [`JournaledFileOptions::allow_hard_links`].
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn allow_hard_links(mut self, allow: bool) -> Self {
         self.file = self.file.allow_hard_links(allow);
@@ -75,6 +89,8 @@ impl AtomicOptions {
     }
 
     /// Accept a journal on another device: see [`JournaledFileOptions::allow_other_device`].
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn allow_other_device(mut self, allow: bool) -> Self {
         self.file = self.file.allow_other_device(allow);
@@ -82,6 +98,8 @@ impl AtomicOptions {
     }
 
     /// Accept tmpfs and network file systems: see [`JournaledFileOptions::allow_volatile`].
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn allow_volatile(mut self, allow: bool) -> Self {
         self.file = self.file.allow_volatile(allow);
@@ -98,6 +116,8 @@ impl AtomicOptions {
     /// Whatever stands against keeping the promises: a file that is missing, not regular, in use, on tmpfs or a network file
     /// system, or does not belong to the journal beside it; a folder that takes no journal; a full disk. The message says what
     /// to do, and nothing was changed.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn load(self, path: impl AsRef<Path>) -> Result<AtomicMapping> {
         self.load_on(Arc::new(RealDisk), path)
     }
@@ -107,6 +127,8 @@ impl AtomicOptions {
     /// # Errors
     ///
     /// As `load`.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn load_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<AtomicMapping> {
         let store = self.open_store(&disk, path.as_ref())?;
         let working = Working::load(&*store, self.reserve)?;
@@ -119,6 +141,8 @@ impl AtomicOptions {
     /// # Errors
     ///
     /// As `load`; and where the file has no name any more.
+    ///
+    /// See [`AtomicMapping`] for an example.
     pub fn load_fd(self, fd: impl AsFd) -> Result<AtomicMapping> {
         let path = path_of(&fd)?;
         self.load(path)
@@ -168,6 +192,8 @@ impl AtomicOptions {
     /// # Errors
     ///
     /// As `view`; and where the file has no name any more.
+    ///
+    /// See [`AtomicMapping`] for an example.
     #[allow(unsafe_code)]
     pub unsafe fn view_fd(self, fd: impl AsFd) -> Result<AtomicMapping> {
         let path = path_of(&fd)?;

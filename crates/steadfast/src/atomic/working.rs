@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::fs::FallocateFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::batch::Batch;
@@ -77,10 +77,7 @@ impl Working {
         let len = store.committed_len() as usize;
         // Addresses first: where there are not enough of them, nothing need be read.
         let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
-        let memory = File::from(
-            rustix::fs::memfd_create("steadfast", MemfdFlags::CLOEXEC)
-                .map_err(|error| failed(error.into()))?,
-        );
+        let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
         memory.set_len(pages(len).map_err(failed)? as u64).map_err(failed)?;
         let mut chunk = vec![0; FILL_BYTES.min(len)];
         let mut at = 0;

@@ -24,12 +24,23 @@ const MARK_BYTES_MAX: usize = 256;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use steadfast::disk::{Access, Disk, RealDisk};
+/// use steadfast::disk::{Access, Disk, FileKind, Lock, RealDisk, SyncPoint};
 ///
 /// let folder = tempfile::tempdir()?;
-/// let file = RealDisk.open(&folder.path().join("a"), Access::Create { mode: 0o644 })?;
+/// let path = RealDisk.resolve(&folder.path().join("a"))?;
+/// let file = RealDisk.open(&path, Access::Create { mode: 0o644 })?;
+/// assert!(file.try_lock(Lock::Exclusive)?);
+/// file.reserve(0..4096)?;
 /// file.write_at(&[b"one", b"two"], 0)?;
-/// assert_eq!(file.stat()?.len, 6);
+/// file.sync_data(SyncPoint::Copy)?;
+/// RealDisk.sync_dir(folder.path(), SyncPoint::CopyName)?;
+///
+/// let stat = RealDisk.stat(&path)?;
+/// assert_eq!((stat.kind, stat.len), (FileKind::Regular, 6));
+/// let mut bytes = [0; 6];
+/// assert_eq!(file.read_at(&mut bytes, 0)?, 6);
+/// file.set_len(3)?;
+/// RealDisk.rename(&path, &folder.path().join("b"))?;
 /// # Ok(())
 /// # }
 /// ```
@@ -77,6 +88,10 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // The file is still to be created: resolve its folder. A dangling link is not a place for a file.
                 if path.symlink_metadata().is_ok() {
+                    return Err(error);
+                }
+                // `name/` means a folder, to open(2) too.
+                if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
                     return Err(error);
                 }
                 let name = path.file_name().ok_or(error)?;
@@ -170,12 +185,6 @@ impl DiskFile for RealFile {
     }
 
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
-        // lseek(2) knows the longest file that the file system can have. Nobody uses the position.
-        match unix::seek(&self.0, SeekFrom::Start(range.end)) {
-            Err(Errno::INVAL | Errno::OVERFLOW) => return Err(Errno::FBIG.into()),
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
-        }
         let mut at = range.start;
         while at < range.end {
             // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO; without SEEK_HOLE
@@ -276,10 +285,14 @@ impl DiskFile for RealFile {
     fn set_owner(&self, (user, group): (u32, u32)) -> io::Result<()> {
         let user = rustix::process::Uid::from_raw(user);
         let group = rustix::process::Gid::from_raw(group);
-        match unix::fchown(&self.0, Some(user), Some(group)) {
-            Err(Errno::PERM) => Ok(()),
-            result => Ok(result?),
+        // Only root may give a file away; the group may be had all the same.
+        for (user, group) in [(Some(user), Some(group)), (None, Some(group))] {
+            match unix::fchown(&self.0, user, group) {
+                Err(Errno::PERM) => {}
+                result => return Ok(result?),
+            }
         }
+        Ok(())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

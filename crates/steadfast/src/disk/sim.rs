@@ -102,6 +102,8 @@ pub struct SimDisk(Arc<Mutex<State>>);
 /// Making disks, and looking at them from outside. None of this is an operation, and all of it works after the stop.
 impl SimDisk {
     /// An empty disk without limits.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn new() -> SimDisk {
         SimDisk::default()
     }
@@ -126,17 +128,23 @@ impl SimDisk {
     /// `write_at`, `reserve` and `zero` that need more fail with `ENOSPC`: a write after the blocks that still fit,
     /// the others without having done anything. `set_len` grows a file by a hole, which takes nothing.
     /// Files that have neither a name nor an open handle take no space.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn space(&self, bytes: u64) {
         self.state().space = Some(bytes);
     }
 
     /// Puts a file with this content in place, durable at once with all that was not synced before it.
     /// A file that is there already keeps its inode and its mark.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn put_file(&self, path: impl AsRef<Path>, bytes: &[u8]) {
         self.state().put_file(&absolute(path.as_ref()), bytes);
     }
 
     /// The content of a file, as a reader sees it.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.state();
         let inode = state.lookup(&absolute(path.as_ref())).ok()?;
@@ -144,11 +152,15 @@ impl SimDisk {
     }
 
     /// Whether there is a file of that name.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
         self.state().lookup(&absolute(path.as_ref())).is_ok()
     }
 
     /// The mark of a file, as a reader sees it; `None` also if there is no such file.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn mark_of(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.state();
         let inode = state.lookup(&absolute(path.as_ref())).ok()?;
@@ -156,17 +168,23 @@ impl SimDisk {
     }
 
     /// Starts to keep the [`trace`](SimDisk::trace). Disks made from this one keep theirs too.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn keep_trace(&self) {
         self.state().trace.get_or_insert_default();
     }
 
     /// The operations so far, a line each, for a test to say what it did: `write journal 4096+512`,
     /// `sync_data Record journal`. Empty unless it is [kept](SimDisk::keep_trace).
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn trace(&self) -> Vec<String> {
         self.state().trace.clone().unwrap_or_default()
     }
 
     /// How many operations were begun on this disk.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn operations(&self) -> u64 {
         self.state().faults.operations()
     }
@@ -179,22 +197,30 @@ impl SimDisk {
 
     /// The `operation`-th operation from now does not happen, and from then on every call fails with an error that
     /// [`is_stop`](SimDisk::is_stop) knows: the program has ended. 0 takes this back.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn stop_at(&self, operation: u64) {
         self.stop_within(operation, 0);
     }
 
     /// As [`stop_at`](SimDisk::stop_at); but if the operation is a write, what lies of its first `bytes` in whole
     /// sectors of the file still happens, and all of it if `bytes` is its length or more.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn stop_within(&self, operation: u64, bytes: u64) {
         self.state().faults.stop_within(operation, bytes);
     }
 
     /// Whether the stop has come.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn is_stopped(&self) -> bool {
         self.state().faults.is_stopped()
     }
 
     /// Whether this error stands for the program's end ([`STOP_OS_ERROR`](SimDisk::STOP_OS_ERROR)).
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn is_stop(error: &io::Error) -> bool {
         error.raw_os_error() == Some(SimDisk::STOP_OS_ERROR)
     }
@@ -223,28 +249,38 @@ impl SimDisk {
     }
 
     /// The `write`-th `write_at` from now fails with this OS error, after its first so many sectors.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn fail_write(&self, write: u64, os_error: i32, sectors: u64) {
         self.state().faults.fail_write(write, os_error, sectors);
     }
 
     /// Every `write_at` from the `write`-th from now on fails with this OS error.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn fail_writes_from(&self, write: u64, os_error: i32) {
         self.state().faults.fail_writes_from(write, os_error);
     }
 
     /// Takes back all failures of writes and syncs that are still to come.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn clear_failures(&self) {
         self.state().faults.clear_failures();
     }
 
     /// From now on, every sync with this purpose fails with EIO, as [`fail_sync`](SimDisk::fail_sync) says, until
     /// [`clear_failures`](SimDisk::clear_failures).
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn fail_syncs_of(&self, point: SyncPoint) {
         self.state().faults.fail_syncs_of(point);
     }
 
     /// From now on, syncs with this purpose succeed and do nothing, on this disk and on those made from it: a test
     /// sees whether the crash matrix notices.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn ignore_sync(&self, point: SyncPoint) {
         self.state().faults.ignore_sync(point);
     }
@@ -252,12 +288,16 @@ impl SimDisk {
     /// From now on, what was falsely clean once stays so when it is written again, until its page is dropped: syncs
     /// succeed and change nothing on the disk. (ext4 does this where the first write to a reserved block fails: the
     /// block stays marked as unwritten, and the cached page no longer knows.)
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn let_failed_blocks_stick(&self) {
         self.state().failed_blocks_stick = true;
     }
 
     /// Memory pressure: what is falsely clean after a [failed sync](SimDisk::fail_sync) is dropped, and readers see
     /// what the disk holds. The file's length stays.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn evict(&self) {
         self.state().evict(None);
     }
@@ -266,11 +306,15 @@ impl SimDisk {
 /// What is left afterwards.
 impl SimDisk {
     /// How many operations no sync has made durable yet.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn unsynced(&self) -> usize {
         self.state().unsynced().len()
     }
 
     /// Those operations, a line each, in the order in which [`Survivors`] counts them.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn unsynced_trace(&self) -> Vec<String> {
         self.state().unsynced_trace()
     }
@@ -278,6 +322,8 @@ impl SimDisk {
     /// The disk as the next program finds it after this one was killed: all that a reader saw is there, in the page
     /// cache, and what was not synced may still be lost by a power cut later on. No file is open and none locked;
     /// counters start anew and nothing is to fail.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn killed(&self) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(self.state().killed())))
     }
@@ -287,6 +333,8 @@ impl SimDisk {
     /// A write past the durable length extends the file, the gap reads as zeros. An operation on a file without a
     /// durable name has no effect, unless the operation that names it survives too. A rename may survive although the
     /// creation of the old name did not: the new name leads to the file then, and the old one nowhere.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn power_cut(&self, survivors: &Survivors) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(self.state().power_cut(survivors))))
     }
@@ -297,6 +345,8 @@ impl SimDisk {
     /// none, all, each prefix, all but one, one alone, and `samples` sets drawn from `seed`, the same each time.
     /// Where the last survivor is a write of several sectors, it also comes torn: after its first sector, in the
     /// middle and before its last, with the head or with the tail surviving.
+    ///
+    /// See [`SimDisk`] for an example.
     pub fn power_cuts(
         &self,
         seed: u64,

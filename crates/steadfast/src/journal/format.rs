@@ -18,6 +18,10 @@ pub(crate) const HALVES_AT: u64 = 3 * BLOCK_BYTES;
 /// The data file carries a mark with the journal's identity.
 pub(crate) const FLAG_MARKED: u32 = 1;
 
+/// Commits, epochs and anchors are counted from 1 up: a number beyond this one was not counted, and counting on must not
+/// overflow.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
 const FILE_MAGIC: [u8; 8] = *b"STEADFST";
 const ANCHOR_MAGIC: [u8; 8] = *b"SFANCHOR";
 const RECORD_MAGIC: [u8; 8] = *b"SFRECORD";
@@ -161,7 +165,10 @@ impl FileHeader {
             return Err(HeaderError::Version(header.version.get()));
         }
         let half = header.half_bytes.get();
-        let sane = half >= BLOCK_BYTES && half.is_multiple_of(BLOCK_BYTES) && half <= i64::MAX as u64 / 4;
+        let sane = half >= BLOCK_BYTES
+            && half.is_multiple_of(BLOCK_BYTES)
+            && half <= i64::MAX as u64 / 4
+            && header.epoch.get() < NUMBER_MAX;
         if header.checksum.get() != own_checksum(&header) || !sane {
             return Err(HeaderError::Damaged);
         }
@@ -218,6 +225,7 @@ impl Anchor {
         let ours = anchor.magic == ANCHOR_MAGIC
             && anchor.salt == header.salt
             && anchor.checksum.get() == own_checksum(&anchor)
+            && anchor.sequence.get().max(anchor.checkpointed_through.get()) < NUMBER_MAX
             && anchor.position.get().is_multiple_of(BLOCK_BYTES)
             && header.half_of(anchor.position.get()).is_some();
         ours.then_some(anchor)
@@ -284,6 +292,7 @@ impl RecordHeader {
             && header.position.get() == position
             && header.checksum.get() == own_checksum(&header)
             && header.encoding.get() == 0
+            && header.id.get() < NUMBER_MAX
             && header.len_min <= header.len
             && header.record_bytes.get() <= room
             && header.record_bytes.get() >= RECORD_HEADER_BYTES + header.table_bytes();

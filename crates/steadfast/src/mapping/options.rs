@@ -66,6 +66,8 @@ impl MappingOptions {
     /// A writable mapping that is not [`private`](Self::private) holds a shared lock on the file for as long as it lives
     /// (an open file description lock, fcntl(2)): many of them stand together, a file open for commits and a writable
     /// mapping do not.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn write(mut self, write: bool) -> Self {
         self.write = write;
         self
@@ -73,6 +75,8 @@ impl MappingOptions {
 
     /// Creates the file if it does not exist, with permission bits 0666 less the umask. Needs [`write`](Self::write);
     /// implies [`grow`](Self::grow).
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -80,18 +84,24 @@ impl MappingOptions {
 
     /// As [`create`](Self::create), but a file that exists is an error
     /// ([`AlreadyExists`](crate::ErrorKind::AlreadyExists)).
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn create_new(mut self, create_new: bool) -> Self {
         self.create_new = create_new;
         self
     }
 
     /// Maps `len` bytes. Without it: from the [`offset`](Self::offset) to the end of the file.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn len(mut self, len: usize) -> Self {
         self.len = Some(len);
         self
     }
 
     /// The mapping's first byte is the file's byte `offset`, which may be any: it need not lie on a page boundary.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn offset(mut self, offset: u64) -> Self {
         self.offset = offset;
         self
@@ -99,6 +109,8 @@ impl MappingOptions {
 
     /// Lets a file that is too short grow until the mapping fits. Its new blocks are allocated at once: a full disk is an
     /// error of the open, and not a signal at some later store. Needs [`write`](Self::write).
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn grow(mut self, grow: bool) -> Self {
         self.grow = grow;
         self
@@ -106,6 +118,8 @@ impl MappingOptions {
 
     /// Grows the file without allocating blocks. Fast and small; but a store into a hole of a full disk is then SIGBUS
     /// (an error value through [`Mapping::write_at`]), and blocks are allocated one by one.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn sparse(mut self, sparse: bool) -> Self {
         self.sparse = sparse;
         self
@@ -113,12 +127,16 @@ impl MappingOptions {
 
     /// Copies on write: stores stay in this process and never reach the file (`MAP_PRIVATE`, mmap(2)). The file is opened
     /// for reading only.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn private(mut self, private: bool) -> Self {
         self.private = private;
         self
     }
 
     /// Reads everything in and maps it before the open returns (`MAP_POPULATE`).
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn populate(mut self, populate: bool) -> Self {
         self.populate = populate;
         self
@@ -126,12 +144,16 @@ impl MappingOptions {
 
     /// Reserves addresses for `len` bytes in all, so that [`Mapping::resize`] up to there keeps every address. Costs no
     /// memory.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn reserve(mut self, len: usize) -> Self {
         self.reserve = len;
         self
     }
 
     /// How long the open may wait for a process that holds the file for commits. The default is not to wait.
+    ///
+    /// See [`Mapping`](crate::Mapping) for an example.
     pub fn lock_timeout(mut self, lock_timeout: Duration) -> Self {
         self.lock_timeout = lock_timeout;
         self

@@ -15,6 +15,8 @@ use crate::sys::residency::{CacheCounts, cache_counts};
 const OVERLAYFS: u64 = 0x794c_7630;
 
 /// What a page is, in memory.
+///
+/// See [`Mapping::residency`](crate::Mapping::residency) for an example.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PageState {
@@ -31,6 +33,8 @@ pub enum PageState {
 }
 
 /// Neighbouring pages in the same state.
+///
+/// See [`Mapping::residency`](crate::Mapping::residency) for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResidencySpan {
     /// Bytes of the mapping.
@@ -55,42 +59,56 @@ pub struct Residency {
 
 impl Residency {
     /// Pages in the range.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn pages(&self) -> usize {
         self.pages
     }
 
     /// Pages in memory.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn resident(&self) -> Option<usize> {
         self.resident
     }
 
     /// Pages that are not yet written to the file.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn dirty(&self) -> Option<usize> {
         self.dirty
     }
 
     /// Pages on their way to the device.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn write_back(&self) -> Option<usize> {
         self.write_back
     }
 
     /// Pages that were in memory and are not any more, as far as the kernel remembers.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn evicted(&self) -> Option<usize> {
         self.evicted
     }
 
     /// Of the evicted pages, those whose return would mean that memory is short.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn recently_evicted(&self) -> Option<usize> {
         self.recently_evicted
     }
 
     /// The states of all pages of the range, in order, neighbours that agree as one.
+    ///
+    /// See [`Mapping::residency`](crate::Mapping::residency) for an example.
     #[must_use]
     pub fn spans(&self) -> &[ResidencySpan] {
         &self.spans

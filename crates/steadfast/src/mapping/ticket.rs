@@ -70,6 +70,8 @@ impl SyncTicket {
     ///
     /// As for [`Mapping::sync`](crate::Mapping::sync). In a forked child, where the thread that syncs does not exist:
     /// [`Forked`](ErrorKind::Forked).
+    ///
+    /// See [`Mapping::start_sync`](crate::Mapping::start_sync) for an example.
     pub fn wait(&self) -> Result<()> {
         self.refuse_in_child()?;
         match self.outcome.wait_until(None) {
@@ -84,6 +86,8 @@ impl SyncTicket {
     /// # Errors
     ///
     /// As for [`wait`](Self::wait).
+    ///
+    /// See [`Mapping::start_sync`](crate::Mapping::start_sync) for an example.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
         self.refuse_in_child()?;
         // A deadline beyond what the clock can say is none.
@@ -94,6 +98,8 @@ impl SyncTicket {
     }
 
     /// Whether [`wait`](Self::wait) would return at once, with success or with an error.
+    ///
+    /// See [`Mapping::start_sync`](crate::Mapping::start_sync) for an example.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.birth.is_elsewhere() || self.outcome.lock().is_some()

@@ -66,12 +66,6 @@ impl JournaledFile {
         }
         let mut asked = false;
         let mut result = Ok(());
-        if batch.len > self.committed_len {
-            // Also where nothing is written: a length that the file system refuses could never be checkpointed.
-            self.data.reserve(batch.len..batch.len).map_err(|error| {
-                not_committed(error, "the data file cannot be that long").path(&self.path)
-            })?;
-        }
         for extent in batch.extents {
             let blocks =
                 extent.offset / BLOCK_BYTES * BLOCK_BYTES..extent.end().next_multiple_of(BLOCK_BYTES);

@@ -12,6 +12,8 @@ use crate::journal;
 use crate::names;
 
 /// One commit in a journal. From [`inspect`].
+///
+/// See [`inspect`] for an example.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordReport {
@@ -34,6 +36,8 @@ pub struct RecordReport {
 }
 
 /// What stands beside and on a data file. From [`inspect`].
+///
+/// See [`inspect`] for an example.
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct JournalReport {

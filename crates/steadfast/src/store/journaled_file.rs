@@ -44,6 +44,8 @@ impl Default for JournaledFileOptions {
 
 impl JournaledFileOptions {
     /// Create the file if it does not exist. Default: no.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
@@ -52,6 +54,8 @@ impl JournaledFileOptions {
 
     /// After each durable commit, write its bytes to the data file's page cache too, so that `read(2)` and other mappings see
     /// them. The crash guarantee is the journal's either way. Default: no.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn publish(mut self, publish: bool) -> Self {
         self.publish = publish;
@@ -60,6 +64,8 @@ impl JournaledFileOptions {
 
     /// Size of the journal in bytes: the room between two checkpoints. It is rounded to whole blocks, and grows by itself
     /// when a single commit needs more. Default: a quarter of the file's length, between 1 MiB and 16 MiB.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn journal_bytes(mut self, bytes: u64) -> Self {
         self.journal_bytes = Some(bytes);
@@ -67,6 +73,8 @@ impl JournaledFileOptions {
     }
 
     /// How long to wait for another writer to let go of the file. Default: not at all.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
@@ -74,6 +82,8 @@ impl JournaledFileOptions {
     }
 
     /// Accept a data file with several hard links, whose journal is found under one of its names only. Default: no.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn allow_hard_links(mut self, allow: bool) -> Self {
         self.allow_hard_links = allow;
@@ -81,6 +91,8 @@ impl JournaledFileOptions {
     }
 
     /// Accept a journal on another device than the data file (a file mounted by itself). Default: no.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn allow_other_device(mut self, allow: bool) -> Self {
         self.allow_other_device = allow;
@@ -88,6 +100,8 @@ impl JournaledFileOptions {
     }
 
     /// Accept file systems that lose everything at the next boot or live on a server: tmpfs, NFS and the like. Default: no.
+    ///
+    /// See [`JournaledFile`] for an example.
     #[must_use]
     pub fn allow_volatile(mut self, allow: bool) -> Self {
         self.allow_volatile = allow;
@@ -99,6 +113,8 @@ impl JournaledFileOptions {
     /// # Errors
     ///
     /// Whatever stands against keeping the promises: see [`ErrorKind`].
+    ///
+    /// See [`JournaledFile`] for an example.
     pub fn open(self, path: impl AsRef<Path>) -> Result<JournaledFile> {
         self.open_on(Arc::new(RealDisk), path)
     }
@@ -108,6 +124,8 @@ impl JournaledFileOptions {
     /// # Errors
     ///
     /// As `open`.
+    ///
+    /// See [`JournaledFile`] for an example.
     pub fn open_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<JournaledFile> {
         super::open::open(disk, path.as_ref(), &self)
     }

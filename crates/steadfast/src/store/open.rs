@@ -362,9 +362,17 @@ fn resume(
             locked.data.sync(SyncPoint::Mark).map_err(failed)?;
         }
     }
+    let path = locked.path.clone();
     let mut store = establish(disk, locked, options, fresh, scan.records, recovery)?;
     // The process before this one may have ended over a failed sync: what is cached then is not what the disk holds.
-    store.data.drop_clean_pages().map_err(|error| Error::from_io("recover", error).path(&store.path))?;
+    let failed = |error| Error::from_io("recover", error).path(&path);
+    store.data.drop_clean_pages().map_err(failed)?;
+    // Beyond the length of the last checkpoint a stopped one may have left bytes, or another program may have appended some.
+    let present = store.expected.len;
+    if present > store.checkpointed_len {
+        store.data.zero(store.checkpointed_len..present).map_err(failed)?;
+        store.remember_data().map_err(failed)?;
+    }
     store.checkpoint_all()?;
     Ok(store)
 }

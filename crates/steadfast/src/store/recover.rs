@@ -16,6 +16,8 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::Result;
 
 /// What to do with a journal that does not fit.
+///
+/// See [`recover`] for an example.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Resolution {
     /// Refuse it; replay one that fits.
@@ -28,6 +30,8 @@ pub enum Resolution {
 }
 
 /// What a recovery did. From [`recover`] and [`Status`](super::Status).
+///
+/// See [`recover`] for an example.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovery {

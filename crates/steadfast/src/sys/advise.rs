@@ -60,6 +60,8 @@ pub enum Advice {
 /// Advice that can change or take away content, here or in the file. Linux, madvise(2).
 ///
 /// Given with the unsafe [`Mapping::advise_unchecked`](crate::Mapping::advise_unchecked).
+///
+/// See [`Mapping::advise_unchecked`](crate::Mapping::advise_unchecked) for an example.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UncheckedAdvice {

@@ -21,8 +21,6 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::MemfdFlags;
-
 use super::region::Region;
 
 /// Bytes that go through the memfd at a time: bounds its memory.
@@ -137,7 +135,7 @@ unsafe fn copy_direct(from: *const u8, to: *mut u8, len: usize) -> io::Result<us
 /// As for [`copy`].
 unsafe fn copy_through_memfd(from: *const u8, to: *mut u8, len: usize) -> io::Result<()> {
     // One a call, so that threads and forked children never meet in it.
-    let scratch = rustix::fs::memfd_create("steadfast-copy", MemfdFlags::CLOEXEC)?;
+    let scratch = super::memfd::create("steadfast-copy")?;
     let mut done = 0;
     while done < len {
         let chunk = (len - done).min(CHUNK_BYTES);

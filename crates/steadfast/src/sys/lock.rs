@@ -12,6 +12,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A lock on a whole data file.
+///
+/// See [`RealDisk`](crate::disk::RealDisk) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
     /// Many may hold it.
