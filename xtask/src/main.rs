@@ -1,11 +1,13 @@
 //! Chores of the workspace: `cargo xtask test` sets up what the tests need and runs every one of them.
 
+mod promises;
+
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 cargo xtask test     run every test: unit, crash matrix, properties, command line, examples in the docs
 cargo xtask proof    the long dose: 200 killed runs of `apply`, thousands of property cases (minutes)
-cargo xtask lint     formatting, clippy and docs, warnings denied
+cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists
 ";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn proof() -> Result<(), String> {
 }
 
 fn lint() -> Result<(), String> {
+    promises::check()?;
     for component in ["fmt", "clippy"] {
         let found = Command::new("cargo").args([component, "--version"]).output();
         if !found.is_ok_and(|output| output.status.success()) {

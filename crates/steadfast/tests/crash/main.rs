@@ -8,6 +8,7 @@
 //!
 //! What must hold in all of them: the file is, byte for byte, the last acknowledged commit or the one in flight.
 
+mod copies;
 mod failing;
 mod images;
 mod matrix;
