@@ -1,5 +1,4 @@
 //! `recover`, `log`, `verify`, `backup`, `sync`, and the command without any.
-#![allow(clippy::unwrap_used, reason = "helpers of a test may panic")]
 
 mod run;
 

@@ -7,7 +7,6 @@
 //! is compared where the file has any, and a hole is zeros.
 //!
 //! `STEADFAST_KILL_RUNS` says how many runs (20 without it).
-#![allow(clippy::unwrap_used, reason = "helpers of a test may panic")]
 
 mod run;
 

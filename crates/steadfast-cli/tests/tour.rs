@@ -1,5 +1,4 @@
 //! The tour, in small: it finds every byte right, says what it saw, and leaves nothing behind.
-#![allow(clippy::unwrap_used, reason = "helpers of a test may panic")]
 
 mod run;
 

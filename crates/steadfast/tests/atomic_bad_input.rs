@@ -1,6 +1,5 @@
 //! Whatever stands against the promises is an error of the open or of the call that meets it: its kind is right, its text
 //! names the file and says what to do, and nothing was lost, applied or left behind.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod stage;
 

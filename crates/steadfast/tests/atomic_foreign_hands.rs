@@ -1,6 +1,5 @@
 //! Another program's hands on a data file that is open for commits: noticed at the next commit, checkpoint or close,
 //! refused from then on, and nothing of what they did is overwritten or deleted.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod stage;
 

@@ -1,6 +1,5 @@
 //! File and journal belong together or are refused: after a crash, what a copy, a restore, a rename or a stray hand did to
 //! either is noticed, nothing is changed, and the two explicit ways out do what they say.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod stage;
 

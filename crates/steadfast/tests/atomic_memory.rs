@@ -1,6 +1,5 @@
 //! The memory of a map: what is stored is found, however it was stored; what is committed is shown, kept and given back;
 //! large maps cost what is changed in them and no more.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod stage;
 

@@ -1,6 +1,5 @@
 //! Other processes: a forked child can do nothing to its parent's map, a lock outlives nobody who could hold it and is
 //! waited for, and whoever holds a file is named.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod stage;
 

@@ -1,5 +1,4 @@
 //! What `sync`, `start_sync` and `invalidate` promise, on a real file system.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

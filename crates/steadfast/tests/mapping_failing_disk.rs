@@ -2,7 +2,6 @@
 //!
 //! The device: a loop device whose backing file is sparse and lies on a tmpfs that is too small for it. The file system on
 //! it believes that it has the space; the write of a page that finds no memory below fails.
-#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

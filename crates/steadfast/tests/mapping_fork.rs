@@ -4,7 +4,6 @@
 //!
 //! This file is trusted with `fork` and `_exit`. The child runs with the one thread that forked; it may find any lock of
 //! the parent taken, which is what is tested, and leaves without running the parent's destructors.
-#![allow(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};

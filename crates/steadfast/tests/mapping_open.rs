@@ -1,5 +1,4 @@
 //! What can be mapped, and what each refusal says.
-#![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::process::Command;

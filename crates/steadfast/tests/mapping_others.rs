@@ -1,5 +1,4 @@
 //! Other processes and other handles: what they store is seen, what they truncate is an error, what they hold is said.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! Protections, advice, locked pages and residency.
-#![allow(clippy::unwrap_used)]
 
 use steadfast::{Advice, ErrorKind, FileAdvice, Mapping, PageState, Protection};
 

@@ -1,5 +1,4 @@
 //! A mapping, its file and a plain `Vec<u8>` agree, whatever is done to them.
-#![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use steadfast::{ErrorKind, Mapping, MappingOptions, Protection};

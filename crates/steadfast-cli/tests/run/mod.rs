@@ -1,6 +1,5 @@
 //! Runs the built command, in a folder of its own on a real disk.
 #![allow(dead_code, reason = "each test file uses a part")]
-#![allow(clippy::unwrap_used, reason = "a test helper may panic")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
