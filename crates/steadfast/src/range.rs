@@ -54,13 +54,15 @@ pub(crate) fn resolve(bounds: &impl RangeBounds<usize>, len: usize) -> Result<Ra
         Bound::Excluded(&start) => start.checked_add(1).ok_or(RangeError::Overflow)?,
         Bound::Unbounded => 0,
     };
-    let end = match bounds.end_bound() {
+    // Asked once: an implementation of the caller's may answer differently the next time.
+    let end_bound = bounds.end_bound();
+    let end = match end_bound {
         Bound::Included(&end) => end.checked_add(1).ok_or(RangeError::Overflow)?,
         Bound::Excluded(&end) => end,
         Bound::Unbounded => len,
     };
     // `5..` past the end of 3 bytes is out of range, not inverted: the caller gave no end.
-    if start > end && !matches!(bounds.end_bound(), Bound::Unbounded) {
+    if start > end && !matches!(end_bound, Bound::Unbounded) {
         return Err(RangeError::Inverted { start, end });
     }
     let reach = start.max(end);
@@ -209,6 +211,25 @@ mod tests {
                 prop_assert!(pages.is_empty());
             }
         }
+    }
+
+    /// Ends at 0, then nowhere.
+    struct Fickle(std::cell::Cell<bool>);
+
+    impl RangeBounds<usize> for Fickle {
+        fn start_bound(&self) -> Bound<&usize> {
+            Bound::Included(&5)
+        }
+
+        fn end_bound(&self) -> Bound<&usize> {
+            if self.0.replace(true) { Bound::Unbounded } else { Bound::Excluded(&0) }
+        }
+    }
+
+    #[test]
+    fn bounds_that_change_their_mind_make_no_inverted_range() {
+        let got = resolve(&Fickle(std::cell::Cell::new(false)), 10);
+        assert_eq!(got, Err(RangeError::Inverted { start: 5, end: 0 }));
     }
 
     #[test]
