@@ -244,6 +244,26 @@ fn adopt_replays_a_sound_journal_over_the_file_that_is_there() {
 }
 
 #[test]
+fn adopt_of_a_journal_without_records_gives_the_file_its_length_back() {
+    for change in [-10i64, 10] {
+        let folder = folder();
+        let path = folder.path().join("state.bin");
+        // Killed with everything checkpointed; then another program cuts the file, or appends to it.
+        crash(&path, "1 ckpt");
+        let mut want = Model::after(&[1]).0;
+        let len = want.len() as u64;
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(len.checked_add_signed(change).unwrap()).unwrap();
+        let recovery = recover(&path, Resolution::Adopt).unwrap();
+        assert_eq!(recovery.replayed_commits, 0);
+        if change < 0 {
+            want[len as usize - 10..].fill(0);
+        }
+        assert!(fs::read(&path).unwrap() == want);
+    }
+}
+
+#[test]
 fn adopt_waives_identity_and_not_soundness() {
     let (folder, path) = crashed();
     // The first record behind the checkpoint: a later one proves that it was durable.

@@ -368,9 +368,14 @@ fn resume(
     let failed = |error| Error::from_io("recover", error).path(&path);
     store.data.drop_clean_pages().map_err(failed)?;
     // Beyond the length of the last checkpoint a stopped one may have left bytes, or another program may have appended some.
-    let present = store.expected.len;
-    if present > store.checkpointed_len {
-        store.data.zero(store.checkpointed_len..present).map_err(failed)?;
+    let (present, len) = (store.expected.len, store.checkpointed_len);
+    if store.pending.is_empty() && present != len {
+        // An adopted file of another length, and no checkpoint to come that would see to it.
+        store.data.set_len(len).map_err(failed)?;
+        store.data.sync_data(SyncPoint::Checkpoint).map_err(failed)?;
+        store.remember_data().map_err(failed)?;
+    } else if present > len {
+        store.data.zero(len..present).map_err(failed)?;
         store.remember_data().map_err(failed)?;
     }
     store.checkpoint_all()?;
