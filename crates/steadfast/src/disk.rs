@@ -210,7 +210,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// See [`RealDisk`] for an example.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// An error if the file could never be `len` bytes long, which [`set_len`](DiskFile::set_len) would find out too late.
+    /// An error if the file could never be `len` bytes long, or this process may not write it that far, which
+    /// [`set_len`](DiskFile::set_len) and [`write_at`](DiskFile::write_at) would find out too late.
     /// Changes nothing.
     ///
     /// See [`RealDisk`] for an example.

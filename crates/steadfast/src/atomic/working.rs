@@ -66,6 +66,12 @@ fn pages(len: usize) -> io::Result<usize> {
     Ok(range::page_ceil(len, sys::page_size()).ok_or(rustix::io::Errno::NOMEM)?)
 }
 
+/// A memfd is a file, also to the limit of file sizes.
+fn lengthen(memory: &File, len: usize) -> io::Result<()> {
+    sys::check_file_size(len as u64)?;
+    memory.set_len(len as u64)
+}
+
 impl Working {
     /// The whole of the store's last commit in private memory.
     pub(super) fn load(store: &dyn Store, reserve: usize) -> Result<Working> {
@@ -78,7 +84,7 @@ impl Working {
         // Addresses first: where there are not enough of them, nothing need be read.
         let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
         let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
-        memory.set_len(pages(len).map_err(failed)? as u64).map_err(failed)?;
+        lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
         let mut chunk = vec![0; FILL_BYTES.min(len)];
         let mut at = 0;
         while at < len {
@@ -204,7 +210,7 @@ impl Working {
                         && first >= pages(store.committed_len() as usize)? =>
                 {
                     if memory.metadata()?.len() < end as u64 {
-                        memory.set_len(end as u64)?;
+                        lengthen(memory, end)?;
                     }
                     Some(memory.try_clone()?)
                 }
@@ -275,7 +281,7 @@ impl Working {
             }
             // It is never shorter than the last commit.
             if len > committed_before && memory.metadata()?.len() < end as u64 {
-                memory.set_len(end as u64)?;
+                lengthen(memory, end)?;
             }
             let mut bytes = batch.bytes;
             for extent in batch.extents {

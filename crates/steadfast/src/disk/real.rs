@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
 use crate::names::MARK;
 use crate::sys::fork::Birth;
-use crate::sys::lock;
+use crate::sys::{check_file_size, lock};
 
 /// Longer than any mark of any version: what does not fit is not ours.
 const MARK_BYTES_MAX: usize = 256;
@@ -173,10 +173,14 @@ impl DiskFile for RealFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if len > unix::fstat(&self.0)?.st_size as u64 {
+            check_file_size(len)?;
+        }
         Ok(unix::ftruncate(&self.0, len)?)
     }
 
     fn check_len(&self, len: u64) -> io::Result<()> {
+        check_file_size(len)?;
         // The file position means nothing here, and may not lie beyond what the file system can hold (lseek(2)).
         match unix::seek(&self.0, SeekFrom::Start(len)) {
             Err(Errno::INVAL | Errno::OVERFLOW) => Err(Errno::FBIG.into()),
@@ -308,6 +312,7 @@ impl RealFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
+        check_file_size(range.end)?;
         let zeros = vec![0; (1 << 16).min(range.end - range.start) as usize];
         let mut at = range.start;
         while at < range.end {

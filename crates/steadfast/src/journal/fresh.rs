@@ -71,6 +71,7 @@ pub(crate) fn establish(
         );
         // Every block is allocated and written now: a commit must neither meet a full disk here nor wait for metadata.
         let bytes = header.journal_bytes();
+        file.check_len(bytes)?;
         file.reserve(0..bytes)?;
         let zeros = vec![0; PREWRITE_BYTES.min(bytes) as usize];
         let mut at = 0;

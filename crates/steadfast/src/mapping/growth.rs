@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{self, FallocateFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, ErrorKind};
+use crate::sys::file_size_limit;
 
 /// Zeros written at a time where a file system cannot allocate.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -54,8 +54,7 @@ impl<'fd> Growth<'fd> {
         new_len: u64,
         sparse: bool,
     ) -> Result<Growth<'fd>, GrowthError> {
-        // Beyond this limit the kernel sends SIGXFSZ, which ends the process (setrlimit(2)).
-        if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| limit < new_len) {
+        if let Some(limit) = file_size_limit().filter(|&limit| limit < new_len) {
             return Err(GrowthError::FileSizeLimit { wanted: new_len, limit });
         }
         // Made first: an allocation that fails half-way may have made the file longer.

@@ -141,7 +141,12 @@ impl JournaledFile {
     }
 
     fn write_data(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if bytes.is_empty() { Ok(()) } else { self.data.write_at(&[bytes], offset) }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // The process that committed this may have been allowed more than ours.
+        self.data.check_len(offset + bytes.len() as u64)?;
+        self.data.write_at(&[bytes], offset)
     }
 
     /// Gives the data file its new length, with zeros wherever it was cut below that on the way.

@@ -71,7 +71,7 @@ impl JournaledFile {
                 extent.offset / BLOCK_BYTES * BLOCK_BYTES..extent.end().next_multiple_of(BLOCK_BYTES);
             for gap in self.reserved.gaps(blocks) {
                 asked = true;
-                match self.data.reserve(gap.clone()) {
+                match self.data.check_len(extent.end()).and_then(|()| self.data.reserve(gap.clone())) {
                     Ok(known) => self.reserved.insert(known),
                     Err(error) => {
                         result =

@@ -134,11 +134,18 @@ unsafe fn copy_direct(from: *const u8, to: *mut u8, len: usize) -> io::Result<us
 ///
 /// As for [`copy`].
 unsafe fn copy_through_memfd(from: *const u8, to: *mut u8, len: usize) -> io::Result<()> {
+    // Beyond the limit of file sizes a write to the memfd would raise SIGXFSZ.
+    let chunk_max =
+        super::file_size_limit().map_or(CHUNK_BYTES, |limit| limit.min(CHUNK_BYTES as u64) as usize);
+    if chunk_max == 0 {
+        // What the first way could not reach stays out of reach.
+        return Err(rustix::io::Errno::FAULT.into());
+    }
     // One a call, so that threads and forked children never meet in it.
     let scratch = super::memfd::create("steadfast-copy")?;
     let mut done = 0;
     while done < len {
-        let chunk = (len - done).min(CHUNK_BYTES);
+        let chunk = (len - done).min(chunk_max);
         fill(&scratch, from.wrapping_add(done), chunk)?;
         // SAFETY: `to` may be overwritten (contract).
         unsafe { drain(&scratch, to.wrapping_add(done), chunk)? };
