@@ -3,7 +3,6 @@
 //! # Safety
 //!
 //! This file is trusted with `setrlimit` on its own process. It holds one test, since the limit is the whole process's.
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 #![allow(unsafe_code)]
 
 use steadfast::{AtomicMapping, ErrorKind, Mapping};

@@ -12,9 +12,12 @@ fn folder() -> tempfile::TempDir {
 fn a_length_that_could_never_be_checkpointed_is_not_committed() {
     let folder = folder();
     let path = folder.path().join("a");
-    let refused = AtomicMapping::options().create(true).len(i64::MAX as usize).load(&path).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::LimitExceeded, "{refused}");
-    assert!(!path.exists(), "nothing was changed");
+    for (len, kind) in [(i64::MAX as usize, ErrorKind::LimitExceeded), (usize::MAX, ErrorKind::InvalidInput)]
+    {
+        let refused = AtomicMapping::options().create(true).len(len).load(&path).unwrap_err();
+        assert_eq!(refused.kind(), kind, "{refused}");
+        assert!(!path.exists(), "nothing was changed");
+    }
     let mut map = AtomicMapping::options().create(true).len(4096).load(&path).unwrap();
     map.edit(0..4).unwrap().fill(1);
     map.commit().unwrap();
