@@ -6,6 +6,7 @@
 //! the parent taken, which is what is tested, and leaves without running the parent's destructors.
 #![allow(unsafe_code)]
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use steadfast::{ErrorKind, Mapping};
@@ -13,6 +14,9 @@ use steadfast::{ErrorKind, Mapping};
 fn page() -> usize {
     rustix::param::page_size()
 }
+
+/// Each test alone: a child of one would hold copies of the other's descriptors, and with them its lock.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Runs `role` in a forked child; `true` if it returned `true` before the deadline.
 fn in_a_child(role: impl FnOnce() -> bool) -> bool {
@@ -44,6 +48,7 @@ fn in_a_child(role: impl FnOnce() -> bool) -> bool {
 
 #[test]
 fn a_forked_child_shares_the_pages_and_never_hangs() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("data.bin");
     let mut map = Mapping::options().write(true).create(true).len(16 << 20).open(&path).unwrap();
@@ -86,4 +91,27 @@ fn a_forked_child_shares_the_pages_and_never_hangs() {
     assert!(!file.try_lock(Lock::Exclusive).unwrap());
     map.close().unwrap();
     assert!(file.try_lock(Lock::Exclusive).unwrap());
+}
+
+#[test]
+fn a_child_that_finds_the_note_of_atomics_taken_does_not_hang() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    let map = Mapping::options().len(page()).anonymous().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                map.atomic::<AtomicU32>(0).unwrap();
+            }
+        });
+        let passed = (0..40).all(|_| {
+            in_a_child(|| match map.atomic::<AtomicU32>(0) {
+                Ok(value) => value.load(Ordering::Relaxed) == 0,
+                Err(error) => error.kind() == ErrorKind::Forked,
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert!(passed);
+    });
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeBounds};
 use std::slice;
 use std::sync::atomic;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::{Mapping, Protection};
 use crate::error::{ErrorKind, Result};
@@ -47,38 +47,61 @@ atomics! {
 
 /// Which bytes have been handed out as atomics, and of which size. Entries that touch and agree are one.
 #[derive(Debug, Default)]
-pub(super) struct Granted(Mutex<BTreeMap<usize, (usize, usize)>>);
+pub(super) struct Granted(Mutex<Runs>);
+
+/// Where each run of atomics starts; where it ends, and their size.
+type Runs = BTreeMap<usize, (usize, usize)>;
+
+/// How often a forked child looks whether the note is free.
+const TRIES_IN_CHILD: usize = 50;
 
 impl Granted {
-    /// Notes `bytes` as atomics of `size` bytes; the first bytes that are atomics of another size, if any.
-    fn grant(&self, bytes: Range<usize>, size: usize) -> Result<(), (Range<usize>, usize)> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let mut granted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut merged = bytes.clone();
-        let mut absorbed = Vec::new();
-        for (&start, &(end, other)) in granted.range(..=bytes.end).rev() {
-            if end < bytes.start {
-                break;
-            }
-            if other == size {
-                if start <= bytes.start && bytes.end <= end {
-                    return Ok(());
-                }
-                merged = merged.start.min(start)..merged.end.max(end);
-                absorbed.push(start);
-            } else if start < bytes.end && bytes.start < end {
-                return Err((start..end, other));
-            }
-        }
-        for start in absorbed {
-            granted.remove(&start);
-        }
-        granted.insert(merged.start, (merged.end, size));
-        Ok(())
+    fn lock(&self) -> MutexGuard<'_, Runs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As `lock`, for a forked child, which may have inherited it taken by a thread that it does not have.
+    fn lock_in_child(&self) -> Option<MutexGuard<'_, Runs>> {
+        for _ in 0..TRIES_IN_CHILD {
+            match self.0.try_lock() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
+        None
+    }
+}
+
+/// Notes `bytes` as atomics of `size` bytes; the first bytes that are atomics of another size, if any.
+fn grant(granted: &mut Runs, bytes: Range<usize>, size: usize) -> Result<(), (Range<usize>, usize)> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let mut merged = bytes.clone();
+    let mut absorbed = Vec::new();
+    for (&start, &(end, other)) in granted.range(..=bytes.end).rev() {
+        if end < bytes.start {
+            break;
+        }
+        if other == size {
+            if start <= bytes.start && bytes.end <= end {
+                return Ok(());
+            }
+            merged = merged.start.min(start)..merged.end.max(end);
+            absorbed.push(start);
+        } else if start < bytes.end && bytes.start < end {
+            return Err((start..end, other));
+        }
+    }
+    for start in absorbed {
+        granted.remove(&start);
+    }
+    granted.insert(merged.start, (merged.end, size));
+    Ok(())
+}
+
+impl Granted {
     /// Forgets everything: `&mut self` says that no reference lives.
     pub(super) fn clear(&mut self) {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
@@ -96,7 +119,8 @@ impl Mapping {
     /// [`OutOfRange`](ErrorKind::OutOfRange): it would reach past the end. [`InvalidInput`](ErrorKind::InvalidInput): its
     /// address is not aligned for it (the mapping's first byte lies where it does in its page of the file), or the bytes
     /// were handed out as atomics of another size since the last call with `&mut self` that moves pages.
-    /// [`ReadOnly`](ErrorKind::ReadOnly): the mapping or these pages are not for stores.
+    /// [`ReadOnly`](ErrorKind::ReadOnly): the mapping or these pages are not for stores. [`Forked`](ErrorKind::Forked): in a
+    /// child that was forked while another thread was in this very call.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {
@@ -150,7 +174,20 @@ impl Mapping {
         if !address.is_aligned() {
             return Err(self.misaligned::<A>(range));
         }
-        self.atomics.grant(range.clone(), size_of::<A>()).map_err(|(other, size)| {
+        let mut granted = if self.birth.is_elsewhere() {
+            self.atomics.lock_in_child().ok_or_else(|| {
+                self.error(
+                    ErrorKind::Forked,
+                    "view",
+                    range,
+                    "a thread of the parent was handing out atomics when this process was forked",
+                )
+                .advice("open the file again in the child, or make the atomics before the fork")
+            })?
+        } else {
+            self.atomics.lock()
+        };
+        grant(&mut granted, range.clone(), size_of::<A>()).map_err(|(other, size)| {
             let reason =
                 format!("bytes {}..{} are in use as atomics of {size} bytes", other.start, other.end);
             self.error(ErrorKind::InvalidInput, "view", range, reason)
@@ -182,12 +219,12 @@ mod tests {
         fn no_byte_is_granted_in_two_sizes(
             steps in prop::collection::vec((0usize..64, 1usize..5, prop::sample::select(vec![1usize, 2, 4, 8])), 0..60)
         ) {
-            let granted = Granted::default();
+            let mut granted = Runs::new();
             let mut sizes = [0; 128];
             for (start, count, size) in steps {
                 let range = start..start + count * size;
                 let fits = sizes[range.clone()].iter().all(|&other| other == 0 || other == size);
-                prop_assert_eq!(granted.grant(range.clone(), size).is_ok(), fits);
+                prop_assert_eq!(grant(&mut granted, range.clone(), size).is_ok(), fits);
                 if fits {
                     sizes[range].fill(size);
                 }
