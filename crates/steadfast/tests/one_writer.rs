@@ -1,8 +1,11 @@
 //! One writer at a time, found by the file and not by what its name means meanwhile.
 
-use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
+use steadfast::disk::{Access, Disk, DiskFile, Durability, FileStat, RealDisk, SyncPoint};
 use steadfast::{AtomicMapping, ErrorKind};
 
 fn folder() -> tempfile::TempDir {
@@ -75,4 +78,59 @@ fn a_forked_child_does_not_keep_the_lock_of_a_file_that_was_closed() {
     // SAFETY: a child of our own; no status is asked for.
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     again.unwrap();
+}
+
+/// The machine's disk, where no file can be renamed; and just after that failed, another writer comes.
+#[derive(Debug)]
+struct Meeting {
+    path: std::path::PathBuf,
+    met: std::sync::atomic::AtomicBool,
+}
+
+impl Disk for Meeting {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        if path == self.path && !matches!(access, Access::CreateNew { .. }) {
+            // The first has let go of the lock: it is about to clear up.
+            if !self.met.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                let mut map = AtomicMapping::options().create(true).len(4).load(path).unwrap();
+                map.edit(..).unwrap().fill(7);
+                map.commit().unwrap();
+                map.close().unwrap();
+            }
+        }
+        RealDisk.open(path, access)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        RealDisk.stat(path)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<std::path::PathBuf> {
+        RealDisk.resolve(path)
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, folder: &Path, point: SyncPoint) -> io::Result<()> {
+        RealDisk.sync_dir(folder, point)
+    }
+
+    fn durability(&self, path: &Path) -> io::Result<Durability> {
+        RealDisk.durability(path)
+    }
+}
+
+#[test]
+fn a_created_file_that_another_writer_took_up_is_not_removed() {
+    let folder = folder();
+    let path = folder.path().canonicalize().unwrap().join("a");
+    let disk = Arc::new(Meeting { path: path.clone(), met: false.into() });
+    AtomicMapping::options().create(true).len(4).load_on(disk, &path).unwrap_err();
+    assert_eq!(fs::read(&path).unwrap(), [7; 4]);
 }

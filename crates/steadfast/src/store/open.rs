@@ -39,13 +39,26 @@ pub(super) fn open(
     options: &JournaledFileOptions,
 ) -> Result<JournaledFile> {
     let locked = lock_file(&disk, path, options)?;
-    let (path, created) = (locked.path.clone(), locked.created);
+    let (path, stat, created) = (locked.path.clone(), locked.stat, locked.created);
     begin(&disk, locked, options).inspect_err(|_| {
-        // Nothing is left of a file that was created only to fail.
         if created {
-            let _ = disk.remove(&path);
+            remove_created(&disk, &path, &stat);
         }
     })
+}
+
+/// Nothing is left of a file that was created only to fail, unless somebody else has taken it up since.
+fn remove_created(disk: &Arc<dyn Disk>, path: &Path, created: &FileStat) {
+    let Ok(data) = disk.open(path, Access::ReadWrite) else { return };
+    // Under the lock: who waits for it looks at the name again, who held it has commits in the file.
+    if matches!(data.try_lock(Lock::Exclusive), Ok(false)) {
+        return;
+    }
+    let untouched = |now: FileStat| (now.device, now.inode, now.len) == (created.device, created.inode, 0);
+    if data.stat().is_ok_and(untouched) {
+        // The cause of the failure is what matters.
+        let _ = disk.remove(path);
+    }
 }
 
 /// As `open`, but a plain file stays one: only what was left behind is dealt with.
@@ -81,9 +94,8 @@ fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions)
         let (data, created) = open_data(disk, &path, options)?;
         let stat = data.stat().map_err(failed)?;
         refuse_unfit(disk, &path, &stat, options).inspect_err(|_| {
-            // Nothing is left of a file that was created only to be refused.
             if created {
-                let _ = disk.remove(&path);
+                remove_created(disk, &path, &stat);
             }
         })?;
         lock(&*data, &path, &stat, deadline)?;
