@@ -444,7 +444,8 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) where `path` is the data file itself or something else than a regular file,
-    /// [`Locked`](ErrorKind::Locked) or [`RecoveryNeeded`](ErrorKind::RecoveryNeeded) where it is itself open for commits.
+    /// [`RecoveryNeeded`](ErrorKind::RecoveryNeeded) where a journal stands beside it: it is itself open for commits, or waits
+    /// for recovery.
     ///
     /// ```
     /// # use steadfast::AtomicMapping;
