@@ -49,7 +49,8 @@ use working::Working;
 ///
 /// # In a forked child
 ///
-/// The memory is not there (`MADV_DONTFORK`): calls return [`ErrorKind::Forked`], and access through a slice is a fault.
+/// The memory is not there (`MADV_DONTFORK`): calls return [`ErrorKind::Forked`]. The addresses are free for other mappings, so
+/// whoever forks (an unsafe act in Rust) sees to it that the child touches no slice of the map.
 pub struct AtomicMapping {
     // Before the store: the memory goes first, then the file is closed.
     working: Working,

@@ -200,6 +200,9 @@ impl Mapping {
     ///
     /// It does not sync: stores since the last sync reach the file when the kernel writes them. Call `sync` first.
     ///
+    /// A child that was forked meanwhile has the pages too and can still store through them: until it ends, or executes
+    /// another program, it keeps the shared lock, and the file cannot be opened for commits.
+    ///
     /// # Errors
     ///
     /// [`WriteBack`](ErrorKind::WriteBack): bytes were lost on their way to the device. The mapping is gone all the same.

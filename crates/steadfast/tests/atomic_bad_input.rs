@@ -480,3 +480,16 @@ fn a_journal_belongs_to_the_owner_of_its_file() {
     let meta = journal_of(&path).metadata().unwrap();
     assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (stage::NOBODY, stage::NOBODY, 0o640));
 }
+
+#[test]
+fn a_name_that_journals_have_is_refused() {
+    let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for name in ["a.steadfast", "a.steadfast.fresh"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, b"not to be touched").unwrap();
+        let error = steadfast::AtomicMapping::options().load(&path).unwrap_err();
+        assert_eq!(error.kind(), steadfast::ErrorKind::InvalidInput, "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"not to be touched");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}

@@ -112,6 +112,7 @@ impl JournaledFile {
                 .error(ErrorKind::NotCommitted, "commit", format!("a commit of {bytes} bytes is too large"))
                 .advice("split it into several commits"));
         }
+        // Asked once more by `replace_journal`; here the error keeps its own kind.
         self.notice_lost_name("commit")?;
         // Nothing is pending, so old and new journal say the same: a failure before the rename changes nothing.
         self.replace_journal(half_bytes, None).map(|_| ()).map_err(|error| {
