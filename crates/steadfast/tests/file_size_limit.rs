@@ -13,12 +13,22 @@ fn limit(bytes: u64) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
 }
 
+/// Lifts the limit again: the report of the tests may itself go to a file.
+struct Limited;
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        limit(libc::RLIM_INFINITY);
+    }
+}
+
 #[test]
 fn a_file_size_limit_is_an_error_value_and_no_signal() {
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("large");
     std::fs::write(&path, vec![1; 8 << 20]).unwrap();
 
+    let _limited = Limited;
     // No journal.
     limit(64 << 10);
     let created = folder.path().join("created");
