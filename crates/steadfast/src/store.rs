@@ -22,7 +22,7 @@ pub use crate::batch::{Batch, Extent};
 pub(crate) use copy::copy_committed;
 pub use inspect::{JournalReport, RecordReport, inspect};
 pub use journaled_file::{JournaledFile, JournaledFileOptions};
-pub use recover::{Recovery, Resolution, recover};
+pub use recover::{Recovery, Resolution, recover, recover_on};
 
 use crate::error::Result;
 

@@ -70,7 +70,13 @@ pub fn recover(path: impl AsRef<Path>, how: Resolution) -> Result<Recovery> {
     recover_on(Arc::new(RealDisk), path.as_ref(), how)
 }
 
-pub(crate) fn recover_on(disk: Arc<dyn Disk>, path: &Path, how: Resolution) -> Result<Recovery> {
+/// As [`recover`], which has an example, on any [`Disk`].
+///
+/// # Errors
+///
+/// As `recover`.
+pub fn recover_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>, how: Resolution) -> Result<Recovery> {
+    let path = path.as_ref();
     // Whoever asks for recovery by name takes the file as it is: links, device and file system were settled at open.
     let options = JournaledFileOptions {
         resolution: how,

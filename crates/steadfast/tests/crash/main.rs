@@ -13,3 +13,4 @@ mod failing;
 mod images;
 mod matrix;
 mod script;
+mod ways_out;
