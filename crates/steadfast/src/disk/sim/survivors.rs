@@ -38,7 +38,7 @@ pub struct Survivors {
 /// Which part of a torn write survives. A sector is a 512-byte unit of the *file*: the first or last sector of a
 /// write that is not aligned is smaller.
 ///
-/// See [`SimDisk`] for an example.
+/// See [`SimDisk`](crate::disk::SimDisk) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tear {
     /// The first so many sectors.
@@ -50,21 +50,21 @@ pub enum Tear {
 impl Survivors {
     /// Every operation survives: the power cut came after the kernel had written all by itself.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     pub fn all() -> Survivors {
         Survivors { kept: Vec::new(), rest: true, tear: None }
     }
 
     /// No operation survives: only what was synced is there.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     pub fn none() -> Survivors {
         Survivors { kept: Vec::new(), rest: false, tear: None }
     }
 
     /// The first `count` operations survive.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     pub fn first(count: usize) -> Survivors {
         Survivors { kept: vec![true; count], rest: false, tear: None }
     }
@@ -72,21 +72,21 @@ impl Survivors {
     /// The operations at these places in the list ([`SimDisk::unsynced_trace`](super::SimDisk::unsynced_trace) shows
     /// it) survive, counted from 0.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     pub fn only(places: impl IntoIterator<Item = usize>) -> Survivors {
         Survivors::none().with(places, true)
     }
 
     /// All operations survive but those at these places, counted from 0.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     pub fn all_but(places: impl IntoIterator<Item = usize>) -> Survivors {
         Survivors::all().with(places, false)
     }
 
     /// The same, with the last surviving write torn.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     #[must_use]
     pub fn torn(mut self, tear: Tear) -> Survivors {
         self.tear = Some(tear);
@@ -95,7 +95,7 @@ impl Survivors {
 
     /// Whether the operation at this place survives.
     ///
-    /// See [`SimDisk`] for an example.
+    /// See [`SimDisk`](crate::disk::SimDisk) for an example.
     pub fn holds(&self, place: usize) -> bool {
         self.kept.get(place).copied().unwrap_or(self.rest)
     }
