@@ -115,7 +115,7 @@ impl JournaledFile {
         // Asked once more by `replace_journal`; here the error keeps its own kind.
         self.notice_lost_name("commit")?;
         // Nothing is pending, so old and new journal say the same: a failure before the rename changes nothing.
-        self.replace_journal(half_bytes, None).map(|_| ()).map_err(|error| {
+        self.replace_journal(half_bytes, None).map_err(|error| {
             if self.latched.is_some() {
                 return self.in_doubt("commit", &error);
             }
@@ -126,9 +126,11 @@ impl JournaledFile {
     /// Flushes the journal; if that fails, goes on with a fresh one or latches. `doubt` is the record that was appended
     /// last and is not yet acknowledged.
     pub(super) fn flush_or_reestablish(&mut self, doubt: Option<&Batch<'_>>) -> Result<u64> {
+        let durable = self.journal.durable();
         match self.journal.flush() {
             Ok(()) => {
-                for pending in &mut self.pending {
+                // Only what this flush made durable: the journal may hold thousands of commits.
+                for pending in self.pending.iter_mut().rev().take_while(|pending| pending.id > durable) {
                     pending.bytes = None;
                 }
                 Ok(self.journal.last())
