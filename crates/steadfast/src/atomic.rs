@@ -18,7 +18,7 @@ use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range;
-use crate::store::{CommitId, Flush, Status, Store, copy_committed};
+use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
 use working::Working;
 
@@ -274,8 +274,38 @@ impl AtomicMapping {
         self.commit_with(Flush::Later)
     }
 
+    /// Captures everything since the last commit and returns before it is durable; the ticket tells when it is. The program
+    /// may store again at once. Tickets that wait together share one flush, and complete in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](AtomicMapping::commit), except what only the flush can tell: that is the ticket's.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map.edit(0..8)?.fill(1);
+    /// let first = map.commit_async()?;
+    /// map.edit(0..8)?.fill(2);                    // not part of `first`
+    /// let second = map.commit_async()?;
+    /// assert!(second.wait()? > first.wait()?);    // or `first.await`
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit_async(&mut self) -> Result<CommitTicket> {
+        self.commit_by("commit", |store, batch| store.commit_async(batch))
+    }
+
     fn commit_with(&mut self, flush: Flush) -> Result<CommitId> {
-        self.check("commit")?;
+        self.commit_by("commit", |store, batch| store.commit(batch, flush))
+    }
+
+    fn commit_by<T>(
+        &mut self,
+        operation: &'static str,
+        record: impl FnOnce(&mut dyn Store, &Batch<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.check(operation)?;
         let committed_len = self.store.committed_len() as usize;
         let search = self.lent_whole || self.lent_raw;
         let capture = self.capture(search)?;
@@ -286,7 +316,7 @@ impl AtomicMapping {
             bytes: &capture.bytes,
         };
         // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
-        let id = self.store.commit(&batch, flush)?;
+        let id = record(&mut *self.store, &batch)?;
         let folded = self.working.fold(&batch, committed_len, &capture.private, self.lent_raw);
         self.declared.clear();
         self.lent_whole = false;

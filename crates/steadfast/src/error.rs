@@ -220,6 +220,26 @@ impl Error {
         self
     }
 
+    /// The same error once more, for each of several that wait for one event.
+    pub(crate) fn duplicate(&self) -> Self {
+        let detail = &*self.detail;
+        let source = detail.source.as_ref().map(|source| match source.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(source.kind(), source.to_string()),
+        });
+        Error {
+            detail: Box::new(Detail {
+                kind: detail.kind,
+                operation: detail.operation,
+                path: detail.path.clone(),
+                range: detail.range.clone(),
+                reason: detail.reason.clone(),
+                advice: detail.advice.clone(),
+                source,
+            }),
+        }
+    }
+
     /// What a program acts on.
     ///
     /// See [`Error`] for an example.

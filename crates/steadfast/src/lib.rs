@@ -47,7 +47,9 @@ pub use mapping::{
     Advice, Atomic, FileAdvice, Mapping, MappingOptions, PageState, Protection, Residency, ResidencySpan,
     SyncTicket, UncheckedAdvice,
 };
-pub use store::{CommitId, JournalReport, RecordReport, Recovery, Resolution, Status, inspect, recover};
+pub use store::{
+    CommitId, CommitTicket, JournalReport, RecordReport, Recovery, Resolution, Status, inspect, recover,
+};
 
 /// The README's example is run with the tests.
 #[cfg(doctest)]

@@ -13,8 +13,10 @@ mod mark;
 mod open;
 mod overlay;
 mod recover;
+mod ticket;
 
 use std::fmt;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -23,6 +25,7 @@ pub(crate) use copy::copy_committed;
 pub use inspect::{JournalReport, RecordReport, inspect};
 pub use journaled_file::{JournaledFile, JournaledFileOptions};
 pub use recover::{Recovery, Resolution, recover, recover_on};
+pub use ticket::{CommitTicket, Completion};
 
 use crate::error::Result;
 
@@ -119,6 +122,34 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// See [`JournaledFile`] for an example.
     fn commit(&mut self, batch: &Batch<'_>, flush: Flush) -> Result<CommitId>;
+    /// Records the next state and returns before it is durable: the ticket tells when it is. Tickets complete in the order of
+    /// their commits. A store without a way of its own commits at once.
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn commit_async(&mut self, batch: &Batch<'_>) -> Result<CommitTicket> {
+        self.commit(batch, Flush::Now).map(CommitTicket::done)
+    }
+    /// Begins to bring commits into the plain form in the background, where the store can. What goes wrong is told by the next
+    /// commit and by `close`.
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn start_checkpoint(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// May [`page_cache`](Store::page_cache) lack committed bytes of this range, because only a record holds them yet?
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn is_behind(&self, range: Range<u64>) -> Result<bool> {
+        let _ = range;
+        Ok(false)
+    }
+    /// An error if another program changed what the store keeps, as far as the store can tell. Asked before memory is compared
+    /// with [`page_cache`](Store::page_cache).
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn check_unchanged(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Makes the plain form of the store hold the last commit, and gives journal space back.
     ///
     /// See [`JournaledFile`] for an example.
