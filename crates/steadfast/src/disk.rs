@@ -206,6 +206,17 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// See [`RealDisk`] for an example.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    /// Writes whole blocks and makes them durable before it returns: [`write_at`](DiskFile::write_at) and
+    /// [`sync_data`](DiskFile::sync_data) in one call where the system has one. What was written before and not synced may stay
+    /// so.
+    ///
+    /// Best from memory that is aligned to blocks of 4096 bytes, as is `offset`: the page cache is then passed by.
+    ///
+    /// See [`RealDisk`] for an example.
+    fn write_durably(&self, blocks: &[u8], offset: u64, point: SyncPoint) -> io::Result<()> {
+        self.write_at(&[blocks], offset)?;
+        self.sync_data(point)
+    }
     /// Cuts the file, or grows it with zeros that take no space.
     ///
     /// See [`RealDisk`] for an example.
@@ -257,6 +268,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// See [`RealDisk`] for an example.
     fn try_lock(&self, lock: Lock) -> io::Result<bool>;
+    /// Gives the lock back before the file is dropped.
+    ///
+    /// See [`RealDisk`] for an example.
+    fn unlock(&self) -> io::Result<()>;
     /// Keeps a journal's blocks where they are, on file systems that would move them at every write (btrfs).
     /// To be called while the file is empty.
     ///

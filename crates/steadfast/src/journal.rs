@@ -12,6 +12,7 @@ mod fresh;
 mod scan;
 
 use std::io;
+use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
@@ -51,48 +52,82 @@ impl Placed {
     /// Reads table and payload, and checks them. An error of kind `InvalidData` says that they are not what was written.
     pub(crate) fn read_body(&self, file: &dyn DiskFile) -> io::Result<Vec<u8>> {
         let mut body = vec![0; (self.header.record_bytes.get() - RECORD_HEADER_BYTES) as usize];
-        let count = file.read_at(&mut body, self.position + RECORD_HEADER_BYTES)?;
-        if count < body.len() || !self.header.holds(&body) {
+        self.read_body_into(file, &mut body)?;
+        Ok(body)
+    }
+
+    /// As `read_body`, into a buffer of its size.
+    pub(crate) fn read_body_into(&self, file: &dyn DiskFile, body: &mut [u8]) -> io::Result<()> {
+        let count = file.read_at(body, self.position + RECORD_HEADER_BYTES)?;
+        if count < body.len() || !self.header.holds(body) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("record {} at journal offset {} is damaged", self.header.id, self.position),
             ));
         }
-        Ok(body)
+        Ok(())
     }
 }
 
 /// Splits a body into its extents and the offset of the payload within it.
 pub(crate) fn extents_of(header: &RecordHeader, body: &[u8]) -> (Vec<Extent>, usize) {
     let table_bytes = header.table_bytes() as usize;
-    let extents = body[..table_bytes]
+    (extents_in(&body[..table_bytes]).collect(), table_bytes)
+}
+
+/// The extents of a table.
+pub(crate) fn extents_in(table: &[u8]) -> impl Iterator<Item = Extent> + '_ {
+    table
         .chunks_exact(size_of::<ExtentEntry>())
         .filter_map(|entry| zerocopy::FromBytes::read_from_bytes(entry).ok())
         .map(|entry: ExtentEntry| Extent { offset: entry.offset.get(), len: entry.len.get() })
-        .collect();
-    (extents, table_bytes)
 }
 
 /// An open journal, ready for the next record.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
     header: FileHeader,
     /// The newest anchor that this process wrote or read.
     anchor_sequence: u64,
     checkpointed_through: u64,
-    /// Where the next record goes, and what it hangs on.
+    /// The half that takes records, where in it the next one goes, and what that hangs on.
+    half: usize,
     position: u64,
     predecessor: u64,
     last: u64,
+    /// Length of the data after the last record.
+    last_len: u64,
     durable: u64,
-    /// Which halves hold records that the anchor has not let go of.
-    in_use: [bool; 2],
+    /// Bytes of each half that hold records which the anchor has not let go of.
+    used_bytes: [u64; 2],
+    /// The half that takes no more records and waits for its checkpoint. Its records are older than all others.
+    sealed: Option<Sealed>,
+    /// Make records durable past the page cache, where the file can.
+    direct: bool,
+    /// Where a record is put together; kept, so that a commit allocates nothing.
+    blocks: Vec<u8>,
 }
 
+/// A half whose records are complete: what the anchor will say once they are in the data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// Its last commit.
+    pub(crate) through: u64,
+    /// Length of the data after that commit.
+    pub(crate) data_len: u64,
+    half: usize,
+    /// What the first record of the other half hangs on.
+    predecessor: u64,
+}
+
+/// Records up to this size are put together in memory and written as one; copying larger ones costs more than a vectored
+/// write saves.
+const ASSEMBLED_BYTES_MAX: u64 = 4 << 20;
+
 impl Journal {
-    pub(crate) fn file(&self) -> &dyn DiskFile {
-        &*self.file
+    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -115,21 +150,35 @@ impl Journal {
         self.checkpointed_through
     }
 
-    fn current_half(&self) -> usize {
-        // `position` may be one past the end of a full half 0 or 1: the last byte before it is inside.
-        self.header.half_of(self.position.saturating_sub(1).max(format::HALVES_AT)).unwrap_or(1)
+    pub(crate) fn sealed(&self) -> Option<Sealed> {
+        self.sealed
+    }
+
+    /// Chooses whether records are made durable past the page cache.
+    pub(crate) fn set_direct(&mut self, direct: bool) {
+        self.direct = direct;
+    }
+
+    /// Are records made durable past the page cache?
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Is the half that takes records more than half full?
+    pub(crate) fn is_half_full(&self) -> bool {
+        2 * self.used_bytes[self.half] > self.half_bytes()
     }
 
     /// Where a record of this size would go: here, or at the start of the other half if that is free.
     fn place(&self, record_bytes: u64) -> Option<(usize, u64)> {
         let bytes = format::padded(record_bytes);
-        let half = self.current_half();
-        let end = self.header.half_start(half) + self.half_bytes();
+        let end = self.header.half_start(self.half) + self.half_bytes();
         if bytes <= end - self.position {
-            return Some((half, self.position));
+            return Some((self.half, self.position));
         }
-        let other = 1 - half;
-        (!self.in_use[other] && bytes <= self.half_bytes()).then(|| (other, self.header.half_start(other)))
+        let other = 1 - self.half;
+        (self.used_bytes[other] == 0 && bytes <= self.half_bytes())
+            .then(|| (other, self.header.half_start(other)))
     }
 
     /// Is there room for a record of this size without a checkpoint?
@@ -142,25 +191,47 @@ impl Journal {
         format::padded(record_bytes) <= self.half_bytes()
     }
 
-    /// Writes a record for commit `id`. It is not durable before [`flush`](Journal::flush).
+    /// Writes a record for commit `id`. It is not durable before a sync of the file, which [`is_durable`](Journal::is_durable)
+    /// is then told of.
     ///
     /// After an error nothing is known about the bytes at the journal's end: the journal is to be given up.
     pub(crate) fn append(&mut self, id: u64, batch: &Batch<'_>) -> io::Result<Placed> {
-        let durable = self.durable;
-        self.append_as(id, batch, durable)
+        self.append_as(id, batch, self.durable)
     }
 
     /// As `append`, with a `durable_through` of the caller's: for a fresh journal, which is seen whole or not at all.
     fn append_as(&mut self, id: u64, batch: &Batch<'_>, durable_through: u64) -> io::Result<Placed> {
+        self.put(id, batch, durable_through, |file, parts, position| file.write_at(parts, position))
+    }
+
+    /// Writes a record for commit `id` and makes it durable, in one call where the system has one. All before it are durable.
+    ///
+    /// After an error the journal is to be given up, as after `append`.
+    pub(crate) fn append_durably(&mut self, id: u64, batch: &Batch<'_>) -> io::Result<Placed> {
+        debug_assert_eq!(self.durable, self.last, "only the new record is made durable");
+        let direct = self.direct;
+        let placed = self.put(id, batch, self.durable, |file, parts, position| match parts {
+            [blocks] if direct => file.write_durably(blocks, position, SyncPoint::Record),
+            parts => {
+                file.write_at(parts, position)?;
+                file.sync_data(SyncPoint::Record)
+            }
+        })?;
+        self.durable = self.last;
+        Ok(placed)
+    }
+
+    fn put(
+        &mut self,
+        id: u64,
+        batch: &Batch<'_>,
+        durable_through: u64,
+        write: impl FnOnce(&dyn DiskFile, &[&[u8]], u64) -> io::Result<()>,
+    ) -> io::Result<Placed> {
         let bytes = record_bytes(batch.extents, batch.bytes.len() as u64);
         let Some((half, position)) = self.place(bytes) else {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal has no room for the record"));
         };
-        let table: Vec<ExtentEntry> = batch
-            .extents
-            .iter()
-            .map(|extent| ExtentEntry { offset: extent.offset.into(), len: extent.len.into() })
-            .collect();
         let fields = RecordFields {
             id,
             position,
@@ -170,47 +241,120 @@ impl Journal {
             len_min: batch.len_min,
             len: batch.len,
         };
-        let header = RecordHeader::new(&self.header, &fields, table.as_bytes(), batch.bytes);
         // Whole blocks, in one call: no block that holds another record is touched, and no page is read to be filled up.
-        let padding = &[0; BLOCK_BYTES as usize][..(format::padded(bytes) - bytes) as usize];
-        self.file.write_at(&[header.as_bytes(), table.as_bytes(), batch.bytes, padding], position)?;
-        self.in_use[half] = true;
-        self.position = position + format::padded(bytes);
+        let padded = format::padded(bytes);
+        let header = if padded <= ASSEMBLED_BYTES_MAX {
+            let mut buffer = std::mem::take(&mut self.blocks);
+            let blocks = aligned(&mut buffer, padded as usize);
+            let header = assemble(blocks, &self.header, &fields, batch);
+            let written = write(&*self.file, &[blocks], position);
+            self.blocks = buffer;
+            written?;
+            header
+        } else {
+            let table: Vec<ExtentEntry> = batch.extents.iter().map(ExtentEntry::of).collect();
+            let header = RecordHeader::new(&self.header, &fields, table.as_bytes(), batch.bytes);
+            let padding = &[0; BLOCK_BYTES as usize][..(padded - bytes) as usize];
+            write(&*self.file, &[header.as_bytes(), table.as_bytes(), batch.bytes, padding], position)?;
+            header
+        };
+        if half != self.half {
+            self.seal();
+        }
+        self.used_bytes[half] += padded;
+        self.position = position + padded;
         self.predecessor = header.link();
         self.last = id;
+        self.last_len = batch.len;
         Ok(Placed { position, header })
     }
 
-    /// Makes every record written so far durable. After an error the journal is to be given up, as after `append`.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data(SyncPoint::Record)?;
-        self.durable = self.last;
-        Ok(())
+    /// Ends the half that takes records, so that a checkpoint can begin before it is full. Says whether it did: an empty half is
+    /// not ended, nor is one while the other still waits.
+    pub(crate) fn seal_early(&mut self) -> bool {
+        let fit = self.used_bytes[self.half] > 0 && self.used_bytes[1 - self.half] == 0;
+        if fit {
+            self.seal();
+        }
+        fit
     }
 
-    /// Lets go of every record: the data file durably holds them all, and is `data_len` bytes long.
+    /// Ends the half that takes records: the next record goes to the other one, which is free.
+    fn seal(&mut self) {
+        debug_assert!(self.sealed.is_none() && self.used_bytes[1 - self.half] == 0);
+        self.sealed = Some(Sealed {
+            through: self.last,
+            data_len: self.last_len,
+            half: self.half,
+            predecessor: self.predecessor,
+        });
+        self.half = 1 - self.half;
+        self.position = self.header.half_start(self.half);
+    }
+
+    /// Every record through `through` is durable now.
+    pub(crate) fn is_durable(&mut self, through: u64) {
+        self.durable = self.durable.max(through);
+    }
+
+    /// Lets go of the sealed half: the data file durably holds its records.
     ///
     /// After an error either anchor may be found, and the journal is to be given up: see [`disown`](Journal::disown).
-    pub(crate) fn release_all(&mut self, data_len: u64) -> io::Result<()> {
-        debug_assert_eq!(self.durable, self.last, "only durable commits are checkpointed");
-        // The chain goes on in the other half, so that the newest records stay readable the longest.
-        let next = 1 - self.current_half();
-        let position = self.header.half_start(next);
-        let sequence = self.anchor_sequence + 1;
-        let anchor = Anchor::new(&self.header, sequence, self.last, position, self.predecessor, data_len);
-        self.write_anchor(&anchor)?;
-        self.file.sync_data(SyncPoint::Anchor)?;
-        self.anchor_sequence = sequence;
-        self.checkpointed_through = self.last;
-        self.position = position;
-        self.in_use = [false; 2];
+    pub(crate) fn release_sealed(&mut self, sealed: Sealed) -> io::Result<()> {
+        debug_assert!(self.sealed == Some(sealed) && sealed.through <= self.durable);
+        let position = self.header.half_start(1 - sealed.half);
+        self.move_anchor(sealed.through, position, sealed.predecessor, sealed.data_len)?;
+        self.used_bytes[sealed.half] = 0;
+        self.sealed = None;
         Ok(())
     }
 
-    /// The data file durably holds every record, but the anchor could not say so: the journal that replaces this one begins
-    /// after the last of them.
-    pub(crate) fn disown(&mut self) {
-        self.checkpointed_through = self.last;
+    /// Lets go of every record: the data file durably holds them all.
+    ///
+    /// After an error either anchor may be found, and the journal is to be given up: see [`disown`](Journal::disown).
+    pub(crate) fn release_all(&mut self) -> io::Result<()> {
+        debug_assert_eq!(self.durable, self.last, "only durable commits are checkpointed");
+        // The chain goes on in the other half, so that the newest records stay readable the longest.
+        let next = 1 - self.half;
+        let position = self.header.half_start(next);
+        self.move_anchor(self.last, position, self.predecessor, self.last_len)?;
+        self.half = next;
+        self.position = position;
+        self.used_bytes = [0; 2];
+        self.sealed = None;
+        Ok(())
+    }
+
+    /// The data file durably holds every record through `through`, but the anchor could not say so: the journal that replaces
+    /// this one begins after it.
+    pub(crate) fn disown(&mut self, through: u64) {
+        self.checkpointed_through = through;
+    }
+
+    fn move_anchor(
+        &mut self,
+        through: u64,
+        position: u64,
+        predecessor: u64,
+        data_len: u64,
+    ) -> io::Result<()> {
+        let sequence = self.anchor_sequence + 1;
+        let anchor = Anchor::new(&self.header, sequence, through, position, predecessor, data_len);
+        if self.direct {
+            let mut buffer = std::mem::take(&mut self.blocks);
+            let block = aligned(&mut buffer, BLOCK_BYTES as usize);
+            block.fill(0);
+            block[..size_of::<Anchor>()].copy_from_slice(anchor.as_bytes());
+            let written = self.file.write_durably(block, Anchor::slot(sequence), SyncPoint::Anchor);
+            self.blocks = buffer;
+            written?;
+        } else {
+            self.write_anchor(&anchor)?;
+            self.file.sync_data(SyncPoint::Anchor)?;
+        }
+        self.anchor_sequence = sequence;
+        self.checkpointed_through = through;
+        Ok(())
     }
 
     fn write_anchor(&self, anchor: &Anchor) -> io::Result<()> {
@@ -220,16 +364,31 @@ impl Journal {
 
     /// Bytes for records, and bytes of them that a checkpoint would free.
     pub(crate) fn fill(&self) -> (u64, u64) {
-        let mut used = 0;
-        for half in 0..2 {
-            if self.in_use[half] {
-                used += if half == self.current_half() {
-                    self.position - self.header.half_start(half)
-                } else {
-                    self.half_bytes()
-                };
-            }
-        }
-        (2 * self.half_bytes(), used)
+        (2 * self.half_bytes(), self.used_bytes.iter().sum())
     }
+}
+
+/// The first `count` bytes of `buffer` from a block boundary of memory on, where direct I/O wants them.
+fn aligned(buffer: &mut Vec<u8>, count: usize) -> &mut [u8] {
+    const BLOCK: usize = BLOCK_BYTES as usize;
+    if buffer.len() < count + BLOCK {
+        *buffer = vec![0; (count + BLOCK).next_power_of_two()];
+    }
+    let start = buffer.as_ptr().align_offset(BLOCK);
+    &mut buffer[start..start + count]
+}
+
+/// Puts a record together in whole blocks.
+fn assemble(blocks: &mut [u8], file: &FileHeader, fields: &RecordFields, batch: &Batch<'_>) -> RecordHeader {
+    let (head, body) = blocks.split_at_mut(RECORD_HEADER_BYTES as usize);
+    let (table, rest) = body.split_at_mut(batch.extents.len() * EXTENT_BYTES as usize);
+    for (entry, extent) in table.chunks_exact_mut(EXTENT_BYTES as usize).zip(batch.extents) {
+        entry.copy_from_slice(ExtentEntry::of(extent).as_bytes());
+    }
+    let (payload, padding) = rest.split_at_mut(batch.bytes.len());
+    payload.copy_from_slice(batch.bytes);
+    padding.fill(0);
+    let header = RecordHeader::new(file, fields, table, payload);
+    head.copy_from_slice(header.as_bytes());
+    header
 }

@@ -38,6 +38,7 @@ mod mapping;
 mod names;
 mod range;
 pub mod store;
+mod sync;
 mod sys;
 
 pub use atomic::{AtomicMapping, AtomicOptions};

@@ -3,16 +3,24 @@
 //! A [`Store`] knows one state of a range of bytes, the last commit, and moves from one to the next all at once.
 //! [`JournaledFile`] keeps them in a plain file with a journal beside it. Others can be written outside this crate.
 
+mod background;
 mod checkpoint;
+mod close;
 mod commit;
+mod committed;
 mod copy;
+mod flush;
 mod identity;
+mod image;
 mod inspect;
+mod job;
 mod journaled_file;
 mod mark;
 mod open;
 mod overlay;
 mod recover;
+mod replace;
+mod state;
 mod ticket;
 
 use std::fmt;

@@ -106,6 +106,16 @@ impl AtomicOptions {
         self
     }
 
+    /// Checkpoints go on by so many steps with each commit: see [`JournaledFileOptions::stepped`].
+    ///
+    /// See [`AtomicMapping`] for an example.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn stepped(mut self, steps: u32) -> Self {
+        self.file = self.file.stepped(steps);
+        self
+    }
+
     /// Opens with the whole file in private memory, filled by one sequential read: nothing that another process does can
     /// change it. Costs as much memory as the file has data.
     ///

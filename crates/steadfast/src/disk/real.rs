@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{
     self as unix, AtFlags, FallocateFlags, FileType, IFlags, Mode, OFlags, SeekFrom, XattrFlags,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
 use crate::names::MARK;
@@ -48,14 +49,22 @@ const MARK_BYTES_MAX: usize = 256;
 pub struct RealDisk;
 
 #[derive(Debug)]
-struct RealFile(File, OnceLock<Birth>);
+struct RealFile {
+    file: File,
+    /// The process that took the lock, if one did.
+    locked_by: OnceLock<Birth>,
+    /// The same file, past the page cache; `None` where its file system refuses.
+    direct: OnceLock<Option<File>>,
+    /// It opened, and then refused a write.
+    direct_refused: AtomicBool,
+}
 
 impl Drop for RealFile {
     /// Gives a lock back by name. Closing alone would leave it with every child of this process that holds a copy of the
     /// descriptor: those that were forked, and those that another thread is starting just now, up to their exec.
     fn drop(&mut self) {
-        if self.1.get().is_some_and(|owner| !owner.is_elsewhere())
-            && let Err(error) = lock::unlock(self.0.as_fd())
+        if self.locked_by.get().is_some_and(|owner| !owner.is_elsewhere())
+            && let Err(error) = lock::unlock(self.file.as_fd())
         {
             log::warn!("cannot give a lock back: {error}");
         }
@@ -76,7 +85,12 @@ impl Disk for RealDisk {
         if let Access::CreateNew { mode } = access {
             unix::fchmod(&fd, Mode::from_raw_mode(mode))?;
         }
-        Ok(Box::new(RealFile(File::from(fd), OnceLock::new())))
+        Ok(Box::new(RealFile {
+            file: File::from(fd),
+            locked_by: OnceLock::new(),
+            direct: OnceLock::new(),
+            direct_refused: AtomicBool::new(false),
+        }))
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
@@ -136,13 +150,13 @@ impl Disk for RealDisk {
 
 impl DiskFile for RealFile {
     fn stat(&self) -> io::Result<FileStat> {
-        Ok(stat_of(&unix::fstat(&self.0)?))
+        Ok(stat_of(&unix::fstat(&self.file)?))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
-            match rustix::io::pread(&self.0, &mut buf[done..], offset + done as u64) {
+            match rustix::io::pread(&self.file, &mut buf[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
@@ -159,7 +173,7 @@ impl DiskFile for RealFile {
         while !rest.is_empty() {
             // One call for the usual few parts; the kernel takes at most IOV_MAX (1024) at once.
             let batch = rest.len().min(1024);
-            match rustix::io::pwritev(&self.0, &rest[..batch], offset) {
+            match rustix::io::pwritev(&self.file, &rest[..batch], offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     offset += count as u64;
@@ -172,17 +186,41 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
+    fn write_durably(&self, blocks: &[u8], offset: u64, point: SyncPoint) -> io::Result<()> {
+        let Some(direct) = self.direct() else {
+            self.write_at(&[blocks], offset)?;
+            return self.sync_data(point);
+        };
+        let mut done = 0;
+        while done < blocks.len() {
+            let rest = [IoSlice::new(&blocks[done..])];
+            match rustix::io::pwritev2(direct, &rest, offset + done as u64, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                // A file system may open for direct I/O and then want another alignment, or not know the flag.
+                Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    self.direct_refused.store(true, Ordering::Relaxed);
+                    self.write_at(&[&blocks[done..]], offset + done as u64)?;
+                    return self.sync_data(point);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if len > unix::fstat(&self.0)?.st_size as u64 {
+        if len > unix::fstat(&self.file)?.st_size as u64 {
             check_file_size(len)?;
         }
-        Ok(unix::ftruncate(&self.0, len)?)
+        Ok(unix::ftruncate(&self.file, len)?)
     }
 
     fn check_len(&self, len: u64) -> io::Result<()> {
         check_file_size(len)?;
         // The file position means nothing here, and may not lie beyond what the file system can hold (lseek(2)).
-        match unix::seek(&self.0, SeekFrom::Start(len)) {
+        match unix::seek(&self.file, SeekFrom::Start(len)) {
             Err(Errno::INVAL | Errno::OVERFLOW) => Err(Errno::FBIG.into()),
             _ => Ok(()),
         }
@@ -193,15 +231,15 @@ impl DiskFile for RealFile {
         while at < range.end {
             // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO; without SEEK_HOLE
             // everything is asked for, which is harmless.
-            let hole = unix::seek(&self.0, SeekFrom::Hole(at)).unwrap_or(at);
+            let hole = unix::seek(&self.file, SeekFrom::Hole(at)).unwrap_or(at);
             if hole >= range.end {
                 return Ok(range.start..hole);
             }
-            let end = match unix::seek(&self.0, SeekFrom::Data(hole)) {
+            let end = match unix::seek(&self.file, SeekFrom::Data(hole)) {
                 Ok(data) if data > hole => data.min(range.end),
                 _ => range.end,
             };
-            match retry(|| unix::fallocate(&self.0, FallocateFlags::KEEP_SIZE, hole, end - hole)) {
+            match retry(|| unix::fallocate(&self.file, FallocateFlags::KEEP_SIZE, hole, end - hole)) {
                 Ok(()) => {}
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(range),
                 Err(error) => return Err(error.into()),
@@ -212,11 +250,11 @@ impl DiskFile for RealFile {
     }
 
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        let end = range.end.min(unix::fstat(&self.0)?.st_size as u64);
+        let end = range.end.min(unix::fstat(&self.file)?.st_size as u64);
         let mut at = range.start;
         while at < end {
             // Holes are zeros already, and zeroing them would give them blocks: a sparse file may have no room for those.
-            let data = match unix::seek(&self.0, SeekFrom::Data(at)) {
+            let data = match unix::seek(&self.file, SeekFrom::Data(at)) {
                 Ok(data) => data,
                 Err(Errno::NXIO) => return Ok(()),
                 Err(_) => at,
@@ -224,7 +262,7 @@ impl DiskFile for RealFile {
             if data >= end {
                 return Ok(());
             }
-            let hole = match unix::seek(&self.0, SeekFrom::Hole(data)) {
+            let hole = match unix::seek(&self.file, SeekFrom::Hole(data)) {
                 Ok(hole) if hole > data => hole.min(end),
                 _ => end,
             };
@@ -235,20 +273,20 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self, _point: SyncPoint) -> io::Result<()> {
-        Ok(unix::fdatasync(&self.0)?)
+        Ok(unix::fdatasync(&self.file)?)
     }
 
     fn sync(&self, _point: SyncPoint) -> io::Result<()> {
-        Ok(unix::fsync(&self.0)?)
+        Ok(unix::fsync(&self.file)?)
     }
 
     fn drop_clean_pages(&self) -> io::Result<()> {
-        Ok(unix::fadvise(&self.0, 0, None, unix::Advice::DontNeed)?)
+        Ok(unix::fadvise(&self.file, 0, None, unix::Advice::DontNeed)?)
     }
 
     fn mark(&self) -> io::Result<Option<Vec<u8>>> {
         let mut value = vec![0; MARK_BYTES_MAX];
-        match unix::fgetxattr(&self.0, MARK, value.as_mut_slice()) {
+        match unix::fgetxattr(&self.file, MARK, value.as_mut_slice()) {
             Ok(count) => {
                 value.truncate(count);
                 Ok(Some(value))
@@ -261,8 +299,8 @@ impl DiskFile for RealFile {
 
     fn set_mark(&self, mark: Option<&[u8]>) -> io::Result<()> {
         match mark {
-            Some(value) => unix::fsetxattr(&self.0, MARK, value, XattrFlags::empty()).map_err(unsupported),
-            None => match unix::fremovexattr(&self.0, MARK) {
+            Some(value) => unix::fsetxattr(&self.file, MARK, value, XattrFlags::empty()).map_err(unsupported),
+            None => match unix::fremovexattr(&self.file, MARK) {
                 Ok(()) | Err(Errno::NODATA) => Ok(()),
                 Err(error) => Err(unsupported(error)),
             },
@@ -270,20 +308,24 @@ impl DiskFile for RealFile {
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        let taken = lock::try_lock(self.0.as_fd(), lock)?;
+        let taken = lock::try_lock(self.file.as_fd(), lock)?;
         if taken {
-            self.1.get_or_init(Birth::here);
+            self.locked_by.get_or_init(Birth::here);
         }
         Ok(taken)
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        Ok(lock::unlock(self.file.as_fd())?)
+    }
+
     fn keep_in_place(&self) -> io::Result<()> {
         const BTRFS: u64 = 0x9123_683e;
-        if unix::fstatfs(&self.0)?.f_type as u64 != BTRFS {
+        if unix::fstatfs(&self.file)?.f_type as u64 != BTRFS {
             return Ok(());
         }
-        let flags = unix::ioctl_getflags(&self.0)?;
-        Ok(unix::ioctl_setflags(&self.0, flags | IFlags::NOCOW)?)
+        let flags = unix::ioctl_getflags(&self.file)?;
+        Ok(unix::ioctl_setflags(&self.file, flags | IFlags::NOCOW)?)
     }
 
     fn set_owner(&self, (user, group): (u32, u32)) -> io::Result<()> {
@@ -291,7 +333,7 @@ impl DiskFile for RealFile {
         let group = rustix::process::Gid::from_raw(group);
         // Only root may give a file away; the group may be had all the same.
         for (user, group) in [(Some(user), Some(group)), (None, Some(group))] {
-            match unix::fchown(&self.0, user, group) {
+            match unix::fchown(&self.file, user, group) {
                 Err(Errno::PERM) => {}
                 result => return Ok(result?),
             }
@@ -300,14 +342,30 @@ impl DiskFile for RealFile {
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.file.as_fd())
     }
 }
 
 impl RealFile {
+    /// The file once more, for writes past the page cache, if that is to be had. Opened through its descriptor, since its
+    /// name may have changed.
+    fn direct(&self) -> Option<&File> {
+        if self.direct_refused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let open = || {
+            let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            unix::open(&name, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
+                .map(File::from)
+                .inspect_err(|error| log::debug!("no direct I/O ({error}): writing through the page cache"))
+                .ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+
     fn zero_data(&self, range: Range<u64>) -> io::Result<()> {
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        match retry(|| unix::fallocate(&self.0, flags, range.start, range.end - range.start)) {
+        match retry(|| unix::fallocate(&self.file, flags, range.start, range.end - range.start)) {
             Ok(()) => return Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),

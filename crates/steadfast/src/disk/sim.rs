@@ -517,6 +517,11 @@ impl DiskFile for SimFile {
         Ok(state.try_lock(self.handle, lock))
     }
 
+    fn unlock(&self) -> io::Result<()> {
+        self.disk.state().unlock(self.handle);
+        Ok(())
+    }
+
     fn keep_in_place(&self) -> io::Result<()> {
         self.disk.running().map(drop)
     }

@@ -8,6 +8,8 @@ use crc_fast::CrcAlgorithm;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::batch::Extent;
+
 /// The version that this code writes and reads.
 pub(crate) const VERSION: u32 = 1;
 /// Everything that is overwritten on its own starts on a boundary of this many bytes, so that no write touches a
@@ -110,6 +112,12 @@ pub(crate) struct RecordHeader {
 pub(crate) struct ExtentEntry {
     pub(crate) offset: U64,
     pub(crate) len: U32,
+}
+
+impl ExtentEntry {
+    pub(crate) fn of(extent: &Extent) -> ExtentEntry {
+        ExtentEntry { offset: extent.offset.into(), len: extent.len.into() }
+    }
 }
 
 /// Why bytes are not a header of ours.

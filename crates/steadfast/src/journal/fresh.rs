@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT};
 use super::{Journal, Placed};
 use crate::batch::Batch;
-use crate::disk::{Access, Disk, SyncPoint};
+use crate::disk::{Access, Disk, DiskFile, SyncPoint};
 use crate::names;
 
 /// What a fresh journal starts from.
@@ -57,7 +57,8 @@ pub(crate) fn establish(
     let temporary = names::fresh_journal(data_path);
     remove_leftover(disk, data_path).map_err(unnamed)?;
     let made: io::Result<Journal> = (|| {
-        let file = disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 | 0o600 })?;
+        let file: Arc<dyn DiskFile> =
+            disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 | 0o600 })?.into();
         file.set_owner(fresh.owner)?;
         file.keep_in_place()?;
         let header = FileHeader::new(
@@ -90,17 +91,24 @@ pub(crate) fn establish(
             header,
             anchor_sequence: 1,
             checkpointed_through: fresh.checkpointed_through,
+            half: 0,
             position: HALVES_AT,
             predecessor: header.root(),
             last: fresh.checkpointed_through,
+            last_len: fresh.data_len,
             durable: fresh.checkpointed_through,
-            in_use: [false; 2],
+            used_bytes: [0; 2],
+            sealed: None,
+            direct: false,
+            blocks: Vec::new(),
         };
         journal.write_anchor(&anchor)?;
         // All of them are durable before the journal has its name: a record missing later is corruption, not a torn tail.
         records(&mut |id, batch| journal.append_as(id, batch, last_carried))?;
         journal.file.sync(SyncPoint::FreshJournal)?;
-        journal.durable = journal.last;
+        journal.is_durable(journal.last);
+        // What was written here is not read before a checkpoint, and cached pages would be in the way of direct I/O.
+        journal.file.drop_clean_pages()?;
         Ok(journal)
     })();
     let journal = match made {

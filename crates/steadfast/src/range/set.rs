@@ -60,6 +60,11 @@ impl RangeSet {
         }
     }
 
+    /// The whole run of members that holds the byte `at`.
+    pub(crate) fn entry_at(&self, at: u64) -> Option<Range<u64>> {
+        self.ranges.range(..=at).next_back().filter(|&(_, &to)| to > at).map(|(&from, &to)| from..to)
+    }
+
     /// The first part of `range` that is in the set.
     pub(crate) fn first_within(&self, range: &Range<u64>) -> Option<Range<u64>> {
         if range.is_empty() {

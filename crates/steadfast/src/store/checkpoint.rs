@@ -1,63 +1,109 @@
-//! Checkpoint and close: committed bytes go to the data file, then the journal lets go of them.
+//! Checkpoints: committed bytes go to the data file, then the journal lets go of them.
 //!
 //! The order is the promise: the records are durable, then the data file is written, then it is synced, and only then
 //! does the anchor move. Stopped at any point, the journal still holds everything that the data file may lack.
+//!
+//! Usually one runs in the background as soon as a half of the journal is sealed, over the records of that half. Three things
+//! are done with all records and while the owner waits: a checkpoint that makes the file shorter (a `view` may have it mapped),
+//! one that was asked for by name, and one after a failure.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::Batch;
-use super::journaled_file::{JournaledFile, Pending};
+use super::image::{Image, Recorded};
+use super::job::{Job, Stage};
 use super::mark::Mark;
-use super::overlay::Overlay;
+use super::state::{Checkpoint, Locked, Pace};
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
-use crate::names;
 
-/// Pieces that touch are gathered up to this many bytes before they are written.
-const WRITE_BYTES_MAX: usize = 1 << 20;
-
-impl JournaledFile {
+impl Locked<'_> {
     /// Brings every commit into the data file and empties the journal. On an error the commits stay in the journal.
     pub(super) fn checkpoint_all(&mut self) -> Result<()> {
-        if self.journal.durable() < self.journal.last() {
-            self.flush_or_reestablish(None::<&Batch<'_>>)?;
-        }
+        self.settle()?;
+        self.check_for("checkpoint")?;
         if self.pending.is_empty() {
             return Ok(());
         }
         self.notice_foreign_hands("checkpoint")?;
-        let written = self.write_all_back();
+        let len = self.committed_len();
+        // A cut gives the blocks behind it back, whatever becomes of the rest of the checkpoint.
+        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
+        let mut job = self.job(self.pending.len(), len);
+        job.shorten = true;
+        let written = job.run(|| true);
         // Whatever was written, it was this process that changed the file.
         let remembered = self.remember_data();
         if let Err(error) = written.and(remembered) {
-            self.checkpoint_error = Some(error.to_string());
-            if error.kind() == io::ErrorKind::InvalidData {
-                self.latch(format!("the journal is damaged: {error}"));
-                return Err(self.error(ErrorKind::Corrupt, "checkpoint", error.to_string()).advice(
-                    "the data file was not changed; keep both files and look at `steadfast verify`",
-                ));
-            }
-            return Err(Error::from_io("checkpoint", error).path(&self.path).advice(
-                "every commit is safe in the journal; mend the cause, and the next checkpoint tries again",
-            ));
+            let error = self.checkpoint_failed(error);
+            // Whoever asked is told now.
+            self.unreported = None;
+            return Err(error);
         }
-        let released = self.journal.release_all(self.committed_len);
-        self.checkpointed_len = self.committed_len;
-        self.forget_pending();
-        if let Err(error) = released {
-            // Both anchors may be found now, and they disagree about where the next record is looked for. The data file
-            // durably holds everything, so a fresh journal that begins here replaces both.
-            self.start_journal_over(&error)?;
-        }
+        let through = self.journal.last();
+        let released = self.journal.release_all();
+        self.checkpointed_len = len;
+        self.forget_pending(through);
         self.checkpoint_error = None;
-        Ok(())
+        self.unreported = None;
+        match released {
+            Ok(()) => Ok(()),
+            // Both anchors may be found now, and they disagree about where the next record is looked for.
+            Err(error) => self.start_journal_over(through, &error),
+        }
     }
 
-    /// A fresh journal, empty, for a data file that durably holds the last commit.
-    fn start_journal_over(&mut self, cause: &io::Error) -> Result<()> {
-        log::warn!("{}: the journal failed ({cause}); establishing a fresh one", self.path.display());
-        self.journal.disown();
+    /// A checkpoint of the first `count` pending commits, after which the data are `len` bytes long.
+    fn job(&self, count: usize, len: u64) -> Job {
+        let through =
+            count.checked_sub(1).and_then(|last| self.pending.get(last)).map_or(0, |last| last.id());
+        Job {
+            sealed: None,
+            records: self
+                .pending
+                .iter()
+                .take(count)
+                .map(|pending| Recorded { len_before: pending.len_before, placed: pending.placed.clone() })
+                .collect(),
+            journal: Arc::clone(self.journal.file()),
+            data: Arc::clone(&self.shared.data),
+            mark: self.shared.marked.then(|| Mark::new(self.shared.identity, self.journal.epoch(), through)),
+            len,
+            shorten: false,
+            suspect: self.checkpoint_error.is_some(),
+            direct: self.journal.is_direct(),
+            stage: Stage::Read,
+            image: Image::default(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Takes note of a failed checkpoint. Every commit is in the journal, unless that is what is damaged.
+    fn checkpoint_failed(&mut self, error: io::Error) -> Error {
+        self.checkpoint_error = Some(error.to_string());
+        let told = if error.kind() == io::ErrorKind::InvalidData {
+            self.latch(format!("the journal is damaged: {error}"));
+            self.error(ErrorKind::Corrupt, "checkpoint", error.to_string())
+                .advice("the data file was not changed; keep both files and look at `steadfast verify`")
+        } else {
+            Error::from_io("checkpoint", error).path(&self.shared.path).advice(
+                "every commit is safe in the journal; mend the cause, and the next checkpoint tries again",
+            )
+        };
+        log::warn!("{told}");
+        self.unreported = Some(told.duplicate());
+        told
+    }
+
+    /// A fresh journal for a data file that durably holds every commit, which the anchor could not say.
+    fn start_journal_over(&mut self, through: u64, cause: &io::Error) -> Result<()> {
+        log::warn!(
+            "{}: the anchor failed ({cause}); establishing a fresh journal",
+            self.shared.path.display()
+        );
+        self.journal.disown(through);
         self.replace_journal(self.journal.half_bytes(), None).map_err(|second| {
             let reason = format!(
                 "the journal's anchor could not be flushed ({cause}), nor the journal replaced ({second})"
@@ -68,168 +114,170 @@ impl JournaledFile {
         })
     }
 
-    /// Makes the data file hold the last commit, durably, and say so in its mark.
-    fn write_all_back(&mut self) -> io::Result<()> {
-        self.verify_bodies(&self.pending)?;
-        let overlay = self.with_overlay(Overlay::clone);
-        // After a failed write or sync, pages that look clean are not to be built upon, nor is the next sync that succeeds
-        // to be believed: drop them, write everything again, and read it back from the disk.
-        let suspect = self.checkpoint_error.is_some();
-        if suspect {
-            self.data.drop_clean_pages()?;
+    /// Begins a checkpoint of everything so far in the background, or leaves the one that is under way alone.
+    pub(super) fn start_checkpoint(&mut self) {
+        if self.journal.sealed().is_none() && !self.journal.seal_early() {
+            return;
         }
-        self.put_overlay(&overlay, self.committed_len)?;
-        self.write_mark_through(self.journal.last())?;
-        self.sync_data_file(SyncPoint::Checkpoint)?;
-        if suspect {
-            self.data.drop_clean_pages()?;
-            self.read_back(&overlay)?;
-        }
-        Ok(())
+        self.go_on_with_checkpoint();
     }
 
-    /// Does the data file hold what was just written to it?
-    fn read_back(&self, overlay: &Overlay) -> io::Result<()> {
-        for (at, piece) in overlay.pieces() {
-            let mut done = 0;
-            while done < piece.len {
-                let count = (piece.len - done).min(WRITE_BYTES_MAX as u64) as usize;
-                let (mut want, mut got) = (vec![0; count], vec![0; count]);
-                let read = self.journal.file().read_at(&mut want, piece.journal_at + done)?;
-                if read != count || self.data.read_at(&mut got, at + done)? != count || want != got {
-                    return Err(io::Error::other(format!(
-                        "the data file does not hold what was written to it at offset {}, although its sync succeeded",
-                        at + done
-                    )));
+    /// Called with each commit: a half that was sealed meanwhile is to be checkpointed.
+    pub(super) fn go_on_with_checkpoint(&mut self) {
+        if self.journal.sealed().is_none() {
+            return;
+        }
+        match self.checkpoint {
+            // One that failed is tried again only when room is needed: the cause is not mended by trying.
+            Checkpoint::Idle if self.checkpoint_error.is_none() && !self.must_shorten() => {
+                self.checkpoint = Checkpoint::Asked;
+                self.set_checkpointer_going();
+            }
+            Checkpoint::Running if self.journal.is_half_full() => {
+                self.shared.urgent.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.step_checkpoint();
+    }
+
+    /// Is the data file longer than the sealed half leaves it, or shown to others? Then its checkpoint is not for the background.
+    fn must_shorten(&self) -> bool {
+        self.shared.publish || self.journal.sealed().is_none_or(|sealed| self.expected.len > sealed.data_len)
+    }
+
+    /// What the background thread was asked to do, if it is still wanted.
+    pub(super) fn begin_checkpoint(&mut self) -> Option<Job> {
+        let sealed = self.journal.sealed()?;
+        // Nothing reaches the data file before the record that describes it is durable. A failure latches.
+        self.make_durable(sealed.through).ok()?;
+        let still_asked =
+            matches!(self.checkpoint, Checkpoint::Asked) && self.journal.sealed() == Some(sealed);
+        if !still_asked || self.latched.is_some() || self.closed || self.must_shorten() {
+            return None;
+        }
+        if let Err(error) = self.notice_foreign_hands("checkpoint") {
+            self.unreported = Some(error);
+            return None;
+        }
+        let count = self.pending.partition_point(|pending| pending.id() <= sealed.through);
+        let mut job = self.job(count, sealed.data_len);
+        job.sealed = Some(sealed);
+        self.shared.urgent.store(false, Ordering::Relaxed);
+        Some(job)
+    }
+
+    /// A checkpoint in the background came to its end: `Ok(true)` if the data file holds its records.
+    pub(super) fn end_checkpoint(&mut self, sealed: Option<journal::Sealed>, written: io::Result<bool>) {
+        self.checkpoint = Checkpoint::Idle;
+        let remembered = self.remember_data();
+        match (written.and_then(|written| remembered.map(|()| written)), sealed) {
+            (Ok(true), Some(sealed)) if self.latched.is_none() => {
+                let released = self.journal.release_sealed(sealed);
+                self.checkpointed_len = sealed.data_len;
+                self.forget_pending(sealed.through);
+                self.checkpoint_error = None;
+                if let Err(error) = released {
+                    // Either anchor may be found now. Both are right, as long as no space is used again; the next commit
+                    // begins with a fresh journal.
+                    self.journal.disown(sealed.through);
+                    self.renew = Some(error);
                 }
-                done += count as u64;
+            }
+            (Ok(_), _) => {}
+            (Err(error), _) => drop(self.checkpoint_failed(error)),
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for the checkpoint in the background, or does the rest of it.
+    pub(super) fn finish_checkpoint(&mut self) {
+        self.shared.urgent.store(true, Ordering::Relaxed);
+        match std::mem::take(&mut self.checkpoint) {
+            #[cfg(feature = "sim")]
+            Checkpoint::Stepped(mut job) => {
+                let written = job.run(|| true);
+                self.end_checkpoint(job.sealed, written);
+            }
+            other => {
+                self.checkpoint = other;
+                self.wait();
             }
         }
-        Ok(())
     }
 
-    /// Bytes that come back from the journal are checked before they go into the data file.
-    fn verify_bodies(&self, pending: &[Pending]) -> io::Result<()> {
-        pending.iter().try_for_each(|pending| pending.placed.read_body(self.journal.file()).map(|_| ()))
-    }
-
-    /// Writes the sum of some commits, the last of them `len` bytes long: in offset order, pieces that touch as one.
-    fn put_overlay(&mut self, overlay: &Overlay, len: u64) -> io::Result<()> {
-        self.fit_length(overlay.cut().unwrap_or(u64::MAX), len)?;
-        let mut gathered: Vec<u8> = Vec::new();
-        let mut gathered_at = 0;
-        for (at, piece) in overlay.pieces() {
-            let mut done = 0;
-            while done < piece.len {
-                let start = at + done;
-                if gathered_at + gathered.len() as u64 != start || gathered.len() == WRITE_BYTES_MAX {
-                    self.write_data(&gathered, gathered_at)?;
-                    gathered.clear();
-                    gathered_at = start;
-                }
-                let count = (piece.len - done).min((WRITE_BYTES_MAX - gathered.len()) as u64);
-                let filled = gathered.len();
-                gathered.resize(filled + count as usize, 0);
-                let read = self.journal.file().read_at(&mut gathered[filled..], piece.journal_at + done)?;
-                if read as u64 != count {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the journal was cut"));
-                }
-                done += count;
+    fn set_checkpointer_going(&mut self) {
+        match self.shared.pace {
+            Pace::Threads => self.wake_checkpointer(),
+            // Only when room is needed.
+            #[cfg(feature = "sim")]
+            Pace::Stepped(0) => self.checkpoint = Checkpoint::Idle,
+            #[cfg(feature = "sim")]
+            Pace::Stepped(_) => {
+                self.checkpoint = match self.begin_checkpoint() {
+                    Some(job) => Checkpoint::Stepped(Box::new(job)),
+                    None => Checkpoint::Idle,
+                };
             }
         }
-        self.write_data(&gathered, gathered_at)
     }
 
-    fn write_data(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
+    /// A checkpoint that goes in steps takes as many of them as belong to a commit.
+    fn step_checkpoint(&mut self) {
+        #[cfg(feature = "sim")]
+        if let Pace::Stepped(mut steps) = self.shared.pace {
+            match std::mem::take(&mut self.checkpoint) {
+                Checkpoint::Stepped(mut job) => {
+                    let go_on = || {
+                        let any_left = steps > 0;
+                        steps = steps.saturating_sub(1);
+                        any_left
+                    };
+                    match job.run(go_on) {
+                        Ok(false) => self.checkpoint = Checkpoint::Stepped(job),
+                        written => self.end_checkpoint(job.sealed, written),
+                    }
+                }
+                other => self.checkpoint = other,
+            }
         }
-        // The process that committed this may have been allowed more than ours.
-        self.data.check_len(offset + bytes.len() as u64)?;
-        self.data.write_at(&[bytes], offset)
-    }
-
-    /// Gives the data file its new length, with zeros wherever it was cut below that on the way.
-    ///
-    /// The file is never cut below its final length: a `view` may have it mapped, and truncation would take this
-    /// process's private pages away with the file's.
-    fn fit_length(&mut self, cut: u64, len: u64) -> io::Result<()> {
-        let present = self.data.stat()?.len;
-        // A cut gives the blocks behind it back, whatever becomes of the rest of the checkpoint.
-        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
-        self.data.zero(cut.min(present).min(len)..present.min(len))?;
-        // After a failed checkpoint the length in memory may not be the one on disk: set it again.
-        if present != len || self.checkpoint_error.is_some() {
-            self.data.set_len(len)?;
-        }
-        Ok(())
     }
 
     /// With `publish`: shows what is durable to readers of the plain file. A failure is told by the status and mended by
     /// the next checkpoint; the commits themselves are durable.
     pub(super) fn publish_durable(&mut self) {
-        if !self.publish {
+        if !self.shared.publish {
             return;
         }
-        let fresh = &self.pending[self.published..];
-        let verified = self.verify_bodies(fresh);
-        // All at once, as a checkpoint does: a length on the way would give blocks back that a later commit was promised.
-        let mut overlay = Overlay::default();
-        for pending in fresh {
-            let payload_at = pending.placed.payload_at();
-            overlay.apply(pending.len_min, pending.len_before, &pending.extents, payload_at);
+        let durable = self.journal.durable();
+        let until = self.pending.partition_point(|pending| pending.id() <= durable);
+        if until <= self.published {
+            return;
         }
-        let published = verified.and_then(|()| self.put_overlay(&overlay, self.committed_len));
+        let Some(len) = self.pending.get(until - 1).map(|last| last.len()) else { return };
+        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
+        let mut job = self.job(until, len);
+        // All at once, as a checkpoint does: a length on the way would give blocks back that a later commit was promised.
+        job.records.drain(..self.published);
+        job.shorten = true;
+        let published = job.run_until_written();
         match published.and(self.remember_data()) {
-            Ok(()) => self.published = self.pending.len(),
+            Ok(()) => self.published = until,
             Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
         }
     }
 
     /// Writes the mark as it stands now, durably.
     pub(super) fn write_mark(&mut self, point: SyncPoint) -> io::Result<()> {
-        self.write_mark_through(self.journal.checkpointed_through())?;
-        self.sync_data_file(point)?;
+        let shared = self.shared;
+        if shared.marked {
+            let mark = Mark::new(shared.identity, self.journal.epoch(), self.journal.checkpointed_through());
+            shared.data.set_mark(Some(mark.encode()))?;
+            // `fdatasync` need not write attributes out.
+            shared.data.sync(point)?;
+        } else {
+            shared.data.sync_data(point)?;
+        }
         self.remember_data()
-    }
-
-    fn write_mark_through(&self, checkpointed_through: u64) -> io::Result<()> {
-        if !self.marked {
-            return Ok(());
-        }
-        let mark = Mark::new(self.identity, self.journal.epoch(), checkpointed_through);
-        self.data.set_mark(Some(mark.encode()))
-    }
-
-    fn sync_data_file(&self, point: SyncPoint) -> io::Result<()> {
-        // `fdatasync` need not write attributes out: the mark needs `fsync`.
-        if self.marked { self.data.sync(point) } else { self.data.sync_data(point) }
-    }
-
-    /// Leaves a plain file. The order matters: the data durable, the journal empty, the mark gone, the journal gone.
-    pub(super) fn close_file(&mut self) -> Result<()> {
-        if self.birth.is_elsewhere() || self.closed {
-            return Ok(());
-        }
-        self.check_for("close")?;
-        self.checkpoint_all()?;
-        self.notice_foreign_hands("close")?;
-        self.notice_lost_name("close")?;
-        if let Err(error) = self.remove_mark_and_journal() {
-            // Half of what a commit stands on is gone: none may follow.
-            self.latch(format!("it was not closed to the end ({error})"));
-            return Err(Error::from_io("close", error).path(&self.path));
-        }
-        self.closed = true;
-        Ok(())
-    }
-
-    fn remove_mark_and_journal(&self) -> io::Result<()> {
-        if self.marked {
-            self.data.set_mark(None)?;
-            self.data.sync(SyncPoint::Unmark)?;
-        }
-        self.disk.remove(&names::journal(&self.path))?;
-        self.disk.sync_dir(names::folder(&self.path), SyncPoint::JournalGone)
     }
 }

@@ -1,18 +1,18 @@
 //! A plain file and the journal beside it: the local store.
 
+use std::fmt;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::overlay::Overlay;
-use super::{Batch, CommitId, Flush, Recovery, Resolution, Status, Store};
-use crate::batch::Extent;
-use crate::disk::{Disk, DiskFile, FileStat, RealDisk};
+use super::state::{Locked, Pace, Shared};
+use super::ticket::{CommitTicket, Drive};
+use super::{Batch, CommitId, Flush, Resolution, Status, Store};
+use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{self, Journal, Placed};
-use crate::range::RangeSet;
-use crate::sys::fork::Birth;
+use crate::journal;
 
 /// How a [`JournaledFile`] is opened. Its own docs have an example.
 #[derive(Debug, Clone)]
@@ -25,6 +25,7 @@ pub struct JournaledFileOptions {
     pub(super) allow_other_device: bool,
     pub(super) allow_volatile: bool,
     pub(super) resolution: Resolution,
+    pub(super) pace: Pace,
 }
 
 impl Default for JournaledFileOptions {
@@ -38,6 +39,7 @@ impl Default for JournaledFileOptions {
             allow_other_device: false,
             allow_volatile: false,
             resolution: Resolution::Replay,
+            pace: Pace::Threads,
         }
     }
 }
@@ -62,8 +64,9 @@ impl JournaledFileOptions {
         self
     }
 
-    /// Size of the journal in bytes: the room between two checkpoints. It is rounded to whole blocks, and grows by itself
-    /// when a single commit needs more. Default: a quarter of the file's length, between 1 MiB and 16 MiB.
+    /// Size of the journal in bytes: half of it is the room between two checkpoints. It is rounded to whole blocks, and grows by
+    /// itself when a single commit needs more. Default: a quarter of the file's length, between 1 MiB and 16 MiB, doubled up to
+    /// 64 MiB whenever a commit has to wait for a checkpoint.
     ///
     /// See [`JournaledFile`] for an example.
     #[must_use]
@@ -108,6 +111,17 @@ impl JournaledFileOptions {
         self
     }
 
+    /// Checkpoints go on by so many steps with each commit, and no thread is started: every run is like the one before, as
+    /// crash tests on a [`SimDisk`](crate::disk::SimDisk) want it. With no steps they wait until room is needed. Tickets are flushed by those who wait for them.
+    ///
+    /// See [`JournaledFile`] for an example.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn stepped(mut self, steps: u32) -> Self {
+        self.pace = Pace::Stepped(steps);
+        self
+    }
+
     /// Opens on the machine's own file systems. Recovers first if a journal waits.
     ///
     /// # Errors
@@ -129,20 +143,6 @@ impl JournaledFileOptions {
     pub fn open_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<JournaledFile> {
         super::open::open(disk, path.as_ref(), &self)
     }
-}
-
-/// A commit that stands in the journal and not yet (or not yet durably) in the data file.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) id: u64,
-    pub(super) len_min: u64,
-    pub(super) len_before: u64,
-    pub(super) len: u64,
-    pub(super) extents: Vec<Extent>,
-    pub(super) placed: Placed,
-    /// The bytes themselves, for as long as the record is not durable: after a failed flush the journal's page cache
-    /// cannot be believed.
-    pub(super) bytes: Option<Vec<u8>>,
 }
 
 /// Committed bytes in a plain file with a journal beside it.
@@ -167,33 +167,16 @@ pub(super) struct Pending {
 /// assert_eq!(std::fs::read(&path)?, bytes);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct JournaledFile {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) path: PathBuf,
-    pub(super) data: Box<dyn DiskFile>,
-    pub(super) journal: Journal,
-    pub(super) identity: [u8; 16],
-    /// The file system holds extended attributes, and the mark is one.
-    pub(super) marked: bool,
-    /// The data file as this process last left it.
-    pub(super) expected: FileStat,
-    /// Length of the last commit, and of the last checkpoint.
-    pub(super) committed_len: u64,
-    pub(super) checkpointed_len: u64,
-    pub(super) pending: Vec<Pending>,
-    /// What `pending` amounts to; caught up on demand, away from the path of a commit.
-    pub(super) overlay: Mutex<(usize, Overlay)>,
-    /// Parts of the data file known to have blocks.
-    pub(super) reserved: RangeSet,
-    pub(super) publish: bool,
-    /// How many of `pending` the data file's page cache shows.
-    pub(super) published: usize,
-    pub(super) checkpoint_error: Option<String>,
-    pub(super) latched: Option<String>,
-    pub(super) recovery: Recovery,
-    pub(super) closed: bool,
-    pub(super) birth: Birth,
+    pub(super) shared: Arc<Shared>,
+    /// What a ticket does to bring its end about.
+    drive: Drive,
+}
+
+impl fmt::Debug for JournaledFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
 }
 
 impl JournaledFile {
@@ -203,203 +186,112 @@ impl JournaledFile {
         JournaledFileOptions::default()
     }
 
-    pub(super) fn error(&self, kind: ErrorKind, operation: &'static str, reason: impl Into<String>) -> Error {
-        Error::new(kind, operation, reason.into()).path(&self.path)
-    }
-
-    /// Refuses every later commit.
-    pub(super) fn latch(&mut self, reason: String) {
-        log::error!("{}: commits are refused from now on: {reason}", self.path.display());
-        self.latched.get_or_insert(reason);
-    }
-
-    fn check_process(&self, operation: &'static str) -> Result<()> {
-        if self.birth.is_elsewhere() {
-            return Err(self
-                .error(ErrorKind::Forked, operation, "the file was opened by the parent of this process")
-                .advice("open it anew after the parent has closed it"));
-        }
-        Ok(())
-    }
-
-    /// Is this handle able to commit?
-    pub(super) fn check_for(&self, operation: &'static str) -> Result<()> {
-        self.check_process(operation)?;
-        if let Some(reason) = &self.latched {
-            return Err(self
-                .error(ErrorKind::Latched, operation, format!("refused after an earlier failure: {reason}"))
-                .advice("read what you need, drop the map and open the file again: recovery decides"));
-        }
-        if self.closed {
-            return Err(self.error(ErrorKind::InvalidInput, operation, "the store is closed"));
-        }
-        Ok(())
-    }
-
-    /// Has another program changed the data file since this one last did? Then nothing is sure any more.
-    pub(super) fn notice_foreign_hands(&mut self, operation: &'static str) -> Result<()> {
-        let stat = self.data.stat().map_err(|error| Error::from_io(operation, error).path(&self.path))?;
-        if stat.len == self.expected.len && stat.changed_ns == self.expected.changed_ns {
-            return Ok(());
-        }
-        let what = if stat.len != self.expected.len {
-            format!(
-                "another program changed the data file's length from {} to {} bytes",
-                self.expected.len, stat.len
-            )
-        } else {
-            "another program changed the data file".to_owned()
-        };
-        self.latch(what.clone());
-        Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
-            "nothing was written over it; find the program, then open the file again \
-             (or `steadfast recover`, with --discard to keep the file as it stands)",
-        ))
-    }
-
-    /// Does the file's name still mean this file? A folder that is renamed takes file and journal along without changing
-    /// either, and another file may since stand under the old path, with a journal of its own that is not ours to touch.
-    pub(super) fn notice_lost_name(&mut self, operation: &'static str) -> Result<()> {
-        let what = match self.disk.stat(&self.path) {
-            Ok(now) if (now.device, now.inode) == (self.expected.device, self.expected.inode) => {
-                return Ok(());
+    pub(super) fn new(shared: Shared) -> JournaledFile {
+        let shared = Arc::new(shared);
+        let weak = Arc::downgrade(&shared);
+        let drive = Arc::new(move |id: CommitId| {
+            if let Some(shared) = weak.upgrade() {
+                // What goes wrong is told to the tickets.
+                let _ = shared.lock().make_durable(id.get());
             }
-            Ok(_) => "another file has its name now",
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "it lost its name",
-            Err(error) => return Err(Error::from_io(operation, error).path(&self.path)),
-        };
-        self.latch(what.to_owned());
-        Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
-            "its journal went where the file went: open it there, and recovery brings the last commit",
-        ))
+        });
+        JournaledFile { shared, drive }
     }
 
-    /// Remembers the data file as this process just left it.
-    pub(super) fn remember_data(&mut self) -> std::io::Result<()> {
-        self.expected = self.data.stat()?;
-        Ok(())
-    }
-
-    /// Calls `with` with the sum of all pending commits.
-    pub(super) fn with_overlay<T>(&self, with: impl FnOnce(&Overlay) -> T) -> T {
-        let mut guard = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
-        let (through, overlay) = &mut *guard;
-        for pending in &self.pending[*through..] {
-            overlay.apply(pending.len_min, pending.len_before, &pending.extents, pending.placed.payload_at());
-        }
-        *through = self.pending.len();
-        with(overlay)
-    }
-
-    /// The bytes from this journal offset on, if their record is not durable: the journal's page cache may have lost them
-    /// in a write-out that failed.
-    fn undurable_bytes(&self, journal_at: u64) -> Option<&[u8]> {
-        // They are the last ones.
-        self.pending.iter().rev().map_while(|pending| Some((pending, pending.bytes.as_ref()?))).find_map(
-            |(pending, bytes)| {
-                let into = journal_at.checked_sub(pending.placed.payload_at())?;
-                bytes.get(usize::try_from(into).ok()?..).filter(|rest| !rest.is_empty())
-            },
-        )
-    }
-
-    pub(super) fn forget_pending(&mut self) {
-        self.pending.clear();
-        self.published = 0;
-        *self.overlay.lock().unwrap_or_else(PoisonError::into_inner) = (0, Overlay::default());
+    /// The state, unless this is a forked child, in which the mutex may be locked for ever.
+    fn lock(&self, operation: &'static str) -> Result<Locked<'_>> {
+        self.shared.check_process(operation)?;
+        Ok(self.shared.lock())
     }
 }
 
 impl Store for JournaledFile {
     fn path(&self) -> &Path {
-        &self.path
+        &self.shared.path
     }
 
     fn committed_len(&self) -> u64 {
-        self.committed_len
+        self.shared.committed_len()
     }
 
     fn read_committed(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        // Before the mutex, which a fork may have left locked.
-        self.check_process("read")?;
-        let end = offset.checked_add(buf.len() as u64).filter(|&end| end <= self.committed_len).ok_or_else(
-            || self.error(ErrorKind::OutOfRange, "read", "the range ends past the last commit"),
-        )?;
-        let failed = |error| Error::from_io("read", error).path(&self.path).range(offset..end);
-        self.with_overlay(|overlay| {
-            // Below the cut the data file counts; what it does not have yet is zeros.
-            let base_end = overlay.cut().unwrap_or(u64::MAX).min(self.checkpointed_len).clamp(offset, end);
-            let (base, zeros) = buf.split_at_mut((base_end - offset) as usize);
-            let count = self.data.read_at(base, offset).map_err(failed)?;
-            if count < base.len() {
-                return Err(self
-                    .error(ErrorKind::Truncated, "read", "another program cut the data file")
-                    .range(offset + count as u64..base_end));
-            }
-            zeros.fill(0);
-            for (at, piece) in overlay.within(offset..end) {
-                let into = (at - offset) as usize;
-                let target = &mut buf[into..into + piece.len as usize];
-                if let Some(bytes) = self.undurable_bytes(piece.journal_at) {
-                    target.copy_from_slice(&bytes[..target.len()]);
-                    continue;
-                }
-                let count = self.journal.file().read_at(target, piece.journal_at).map_err(failed)?;
-                if count < target.len() {
-                    return Err(self.error(
-                        ErrorKind::Corrupt,
-                        "read",
-                        "the journal was cut by another program",
-                    ));
-                }
-            }
-            Ok(())
-        })
+        self.lock("read")?.read_committed(buf, offset)
     }
 
     fn commit(&mut self, batch: &Batch<'_>, flush: Flush) -> Result<CommitId> {
-        self.commit_batch(batch, flush)
+        let mut locked = self.lock("commit")?;
+        match flush {
+            Flush::Now => locked.commit_now(batch),
+            Flush::Later => locked.commit_later(batch),
+        }
+    }
+
+    fn commit_async(&mut self, batch: &Batch<'_>) -> Result<CommitTicket> {
+        self.lock("commit")?.commit_with_ticket(batch, Arc::clone(&self.drive))
+    }
+
+    fn start_checkpoint(&mut self) -> Result<()> {
+        let mut locked = self.lock("checkpoint")?;
+        locked.check_for("checkpoint")?;
+        locked.start_checkpoint();
+        Ok(())
+    }
+
+    fn is_behind(&self, range: Range<u64>) -> Result<bool> {
+        self.lock("read")?.is_behind(range)
+    }
+
+    fn check_unchanged(&mut self) -> Result<()> {
+        let mut locked = self.lock("commit")?;
+        locked.check_for("commit")?;
+        // A checkpoint changes the file all the time; it looks before it begins.
+        if locked.is_checkpointing() { Ok(()) } else { locked.notice_foreign_hands("commit") }
     }
 
     fn checkpoint(&mut self) -> Result<()> {
-        self.check_for("checkpoint")?;
-        self.checkpoint_all()
+        let mut locked = self.lock("checkpoint")?;
+        locked.check_for("checkpoint")?;
+        locked.checkpoint_all()
     }
 
     fn close(&mut self) -> Result<()> {
-        self.close_file()
+        // A child only lets go.
+        match self.lock("close") {
+            Ok(mut locked) => locked.close_file(),
+            Err(_) => Ok(()),
+        }
     }
 
     fn status(&self) -> Status {
-        let (journal_bytes, journal_used_bytes) = self.journal.fill();
-        Status {
-            last: CommitId::new(self.journal.last()),
-            durable: CommitId::new(self.journal.durable()),
-            checkpointed: CommitId::new(self.journal.checkpointed_through()),
-            journal_bytes,
-            journal_used_bytes,
-            checkpoint_error: self.checkpoint_error.clone(),
-            latched: self.latched.clone(),
-            recovery: self.recovery.clone(),
+        match self.lock("status") {
+            Ok(locked) => locked.status(),
+            Err(error) => Status { latched: Some(error.to_string()), ..Status::default() },
         }
     }
 
     fn check(&self) -> Result<()> {
-        self.check_for("use")
+        self.lock("use")?.check_for("use")
     }
 
     fn page_cache(&self) -> Option<BorrowedFd<'_>> {
-        self.data.descriptor()
+        self.shared.data.descriptor()
     }
 }
 
 impl Drop for JournaledFile {
     fn drop(&mut self) {
-        if self.closed || self.latched.is_some() || self.birth.is_elsewhere() {
-            return;
-        }
-        if let Err(error) = self.close_file() {
+        let Ok(mut locked) = self.lock("drop") else { return };
+        if !locked.closed
+            && locked.latched.is_none()
+            && let Err(error) = locked.close_file()
+        {
             log::error!("{error}; the journal stays, and the next open recovers");
+        }
+        locked.stop_threads();
+        drop(locked);
+        // A ticket that is just being waited for may hold the file open a moment longer.
+        if let Err(error) = self.shared.data.unlock() {
+            log::warn!("cannot give the lock back: {error}");
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Opening: what stands there, who has it, do file and journal belong together, recover, and only then begin.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::identity::{self, FoundMark, Verdict};
-use super::journaled_file::{JournaledFile, JournaledFileOptions, Pending, half_bytes_for};
+use super::journaled_file::{JournaledFile, JournaledFileOptions, half_bytes_for};
 use super::mark::Mark;
-use super::overlay::Overlay;
-use super::{CommitId, Recovery, Resolution};
+use super::state::{Checkpoint, Pending, Shared, State, Threads};
+use super::{CommitId, Recovery, Resolution, Store};
 use crate::batch::Batch;
 use crate::disk::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,7 @@ use crate::holder;
 use crate::journal::{self, FreshJournal, Placed, Scan};
 use crate::names;
 use crate::range::RangeSet;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
 use crate::sys::fork::Birth;
 
 /// Permissions of a created data file, less the umask.
@@ -72,7 +74,8 @@ pub(super) fn recover_only(
         (None, recovery) => Ok((recovery, None)),
         (Some(scan), recovery) => {
             let store = resume(&disk, locked, options, scan, recovery)?;
-            Ok((store.recovery.clone(), Some(store)))
+            let recovery = store.status().recovery;
+            Ok((recovery, Some(store)))
         }
     }
 }
@@ -384,22 +387,25 @@ fn resume(
         }
     }
     let path = locked.path.clone();
-    let mut store = establish(disk, locked, options, fresh, scan.records, recovery)?;
+    let store = establish(disk, locked, options, fresh, scan.records, recovery)?;
     // The process before this one may have ended over a failed sync: what is cached then is not what the disk holds.
     let failed = |error| Error::from_io("recover", error).path(&path);
-    store.data.drop_clean_pages().map_err(failed)?;
+    let mut locked = store.shared.lock();
+    let data = Arc::clone(&store.shared.data);
+    data.drop_clean_pages().map_err(failed)?;
     // Beyond the length of the last checkpoint a stopped one may have left bytes, or another program may have appended some.
-    let (present, len) = (store.expected.len, store.checkpointed_len);
-    if store.pending.is_empty() && present != len {
+    let (present, len) = (locked.expected.len, locked.checkpointed_len);
+    if locked.pending.is_empty() && present != len {
         // An adopted file of another length, and no checkpoint to come that would see to it.
-        store.data.set_len(len).map_err(failed)?;
-        store.data.sync_data(SyncPoint::Checkpoint).map_err(failed)?;
-        store.remember_data().map_err(failed)?;
+        data.set_len(len).map_err(failed)?;
+        data.sync_data(SyncPoint::Checkpoint).map_err(failed)?;
+        locked.remember_data().map_err(failed)?;
     } else if present > len {
-        store.data.zero(len..present).map_err(failed)?;
-        store.remember_data().map_err(failed)?;
+        data.zero(len..present).map_err(failed)?;
+        locked.remember_data().map_err(failed)?;
     }
-    store.checkpoint_all()?;
+    locked.checkpoint_all()?;
+    drop(locked);
     Ok(store)
 }
 
@@ -425,7 +431,7 @@ fn establish(
         if records.is_empty() { None } else { Some(disk.open(&journal_path, Access::Read).map_err(failed)?) };
     let mut places: Vec<Placed> = Vec::with_capacity(records.len());
     let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
-    let journal = journal::establish(disk, &path, &fresh, last, |append| {
+    let mut journal = journal::establish(disk, &path, &fresh, last, |append| {
         for record in &records {
             let Some(source) = &source else { break };
             let body = record.placed.read_body(&**source)?;
@@ -443,49 +449,58 @@ fn establish(
     })
     .map_err(|failure| failed(failure.source))?;
 
+    journal.set_direct(!options.publish);
     let mut committed_len = fresh.data_len;
-    let mut pending = Vec::with_capacity(records.len());
-    for (record, placed) in records.into_iter().zip(places) {
-        let header = placed.header;
-        pending.push(Pending {
-            id: record.id(),
-            len_min: header.len_min.get(),
-            len_before: committed_len,
-            len: header.len.get(),
-            extents: record.extents,
-            placed,
-            bytes: None,
-        });
-        committed_len = header.len.get();
+    let mut pending = VecDeque::with_capacity(records.len());
+    for placed in places {
+        let len = placed.header.len.get();
+        pending.push_back(Pending { len_before: committed_len, placed, extents: None, bytes: None });
+        committed_len = len;
     }
-    let mut store = JournaledFile {
-        disk: Arc::clone(disk),
-        path,
-        data,
+    let state = State {
         journal,
-        identity: fresh.identity,
-        marked,
         expected: stat,
-        committed_len,
         checkpointed_len: fresh.data_len,
         pending,
-        overlay: Mutex::new((0, Overlay::default())),
+        overlay: Default::default(),
+        keep_extents: false,
         reserved: RangeSet::new(),
-        publish: options.publish,
         published: 0,
         checkpoint_error: None,
+        unreported: None,
         latched: None,
+        renew: None,
         recovery,
         closed: false,
-        birth: Birth::here(),
+        flushing: false,
+        checkpoint: Checkpoint::Idle,
+        tickets: VecDeque::new(),
+        threads: Threads::default(),
     };
-    if let Err(error) = store.write_mark(SyncPoint::Mark) {
-        let error = Error::from_io("mark", error).path(&store.path).advice(
-            "the data file must be writable and its file system must take the attribute user.steadfast",
-        );
+    let store = JournaledFile::new(Shared {
+        disk: Arc::clone(disk),
+        path,
+        data: data.into(),
+        identity: fresh.identity,
+        marked,
+        publish: options.publish,
+        adaptive: options.journal_bytes.is_none(),
+        pace: options.pace,
+        birth: Birth::here(),
+        committed_len: AtomicU64::new(committed_len),
+        urgent: AtomicBool::new(false),
+        abandoned: AtomicBool::new(false),
+        state: Mutex::new(state),
+        changed: Condvar::new(),
+    });
+    let mut locked = store.shared.lock();
+    if let Err(error) = locked.write_mark(SyncPoint::Mark) {
         // Dropping must not close over what was not begun.
-        store.latched = Some("it could not be marked".into());
-        return Err(error);
+        locked.latched = Some("it could not be marked".into());
+        return Err(Error::from_io("mark", error).path(&store.shared.path).advice(
+            "the data file must be writable and its file system must take the attribute user.steadfast",
+        ));
     }
+    drop(locked);
     Ok(store)
 }

@@ -1,5 +1,4 @@
-//! The state that a run of records makes of a base: what a checkpoint writes and what a reader of committed bytes
-//! sees.
+//! The state that a run of records makes of a base: what a reader of committed bytes sees.
 //!
 //! Plainly: apply the records one by one (cut to the smallest length, grow with zeros, put the extents). Here the
 //! same result is kept as one cut and one ordered map of pieces, so that bytes that were committed many times are
@@ -64,6 +63,7 @@ impl Overlay {
     }
 
     /// All pieces in offset order.
+    #[cfg(test)]
     pub(super) fn pieces(&self) -> impl Iterator<Item = (u64, Piece)> + '_ {
         self.pieces.iter().map(|(&at, &piece)| (at, piece))
     }

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::CommitId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::sys::fork::Birth;
 
 #[derive(Default)]
@@ -45,7 +46,7 @@ pub struct CommitTicket {
 }
 
 /// Brings the end of a commit about, or waits for whoever does.
-pub(super) type Drive = Arc<dyn Fn() + Send + Sync>;
+pub(super) type Drive = Arc<dyn Fn(CommitId) + Send + Sync>;
 
 /// The other end of a [`CommitTicket`]: what a store tells it. Dropped without a word it says that the commit is in doubt.
 ///
@@ -107,7 +108,7 @@ impl CommitTicket {
         if let Some(drive) = &self.drive
             && !self.is_done()
         {
-            drive();
+            drive(self.id);
         }
         match self.wait_until(None)? {
             Some(id) => Ok(id),

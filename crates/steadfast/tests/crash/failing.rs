@@ -10,7 +10,7 @@ use steadfast::store::{Batch, CommitId, Extent, Flush, JournaledFile, JournaledF
 use steadfast::{AtomicMapping, Error, ErrorKind};
 
 use crate::images::{Count, Depth, check};
-use crate::script::{FILE, JOURNAL, Log, disk, initial, run};
+use crate::script::{FILE, JOURNAL, Log, Variant, disk, initial, run};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -30,33 +30,40 @@ fn judge(disk: &SimDisk, log: &Log, seed: u64, count: &mut Count) -> Result<(), 
     Ok(())
 }
 
-/// Runs the workload with one kind of failure at each place where it can strike, with and without a stop behind it.
+/// Runs the workloads with one kind of failure at each place where it can strike, with and without a stop behind it.
 fn every_place(what: &str, fail: impl Fn(&SimDisk, u64)) {
+    for variant in [Variant::CHANGES, Variant::BACKGROUND] {
+        every_place_of(variant, what, &fail);
+    }
+}
+
+fn every_place_of(variant: Variant, what: &str, fail: &dyn Fn(&SimDisk, u64)) {
     let mut count = Count::default();
     // There are fewer places where it can strike than operations.
     let places = {
         let undisturbed = disk();
-        run(&undisturbed, &mut Log::new(&initial()), false).unwrap();
+        run(&undisturbed, &mut Log::new(&initial()), variant).unwrap();
         undisturbed.operations()
     };
     for place in 1..=places {
         let whole = disk();
         fail(&whole, place);
         let mut log = Log::new(&initial());
-        let _ = run(&whole, &mut log, false);
+        let _ = run(&whole, &mut log, variant);
         let operations = whole.operations();
-        judge(&whole, &log, place, &mut count).unwrap_or_else(|error| panic!("{what} {place}: {error}"));
+        let context = |error: String| format!("{what} {place} of {variant:?}: {error}");
+        judge(&whole, &log, place, &mut count).unwrap_or_else(|error| panic!("{}", context(error)));
         for stop in (1..=operations).filter(|stop| (stop + place).is_multiple_of(5)) {
             let disk = disk();
             fail(&disk, place);
             disk.stop_at(stop);
             let mut log = Log::new(&initial());
-            let _ = run(&disk, &mut log, false);
+            let _ = run(&disk, &mut log, variant);
             judge(&disk, &log, stop, &mut count)
-                .unwrap_or_else(|error| panic!("{what} {place}, stopped at operation {stop}: {error}"));
+                .unwrap_or_else(|error| panic!("stopped at operation {stop}: {}", context(error)));
         }
     }
-    println!("{what}: {places} places, {} images, 0 violations", count.images);
+    println!("{what}, {:?}: {places} places, {} images, 0 violations", variant.workload, count.images);
 }
 
 #[test]
@@ -85,6 +92,7 @@ fn a_disk_that_dies_loses_nothing_that_was_acknowledged() {
 fn open(disk: &SimDisk) -> AtomicMapping {
     AtomicMapping::options()
         .journal_bytes(1 << 15)
+        .stepped(2)
         .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .unwrap()
 }
@@ -135,6 +143,7 @@ fn a_full_disk_is_not_committed_and_the_same_commit_succeeds_once_there_is_space
         .create(true)
         .len(64 << 12)
         .journal_bytes(1 << 16)
+        .stepped(2)
         .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .unwrap();
     map.edit(0..100).unwrap().fill(1);
@@ -158,24 +167,36 @@ fn a_full_disk_is_not_committed_and_the_same_commit_succeeds_once_there_is_space
 fn back_pressure_of_a_failing_checkpoint_is_not_committed_and_never_a_hang() {
     let disk = disk();
     let mut map = open(&disk);
-    let mut refused = None;
-    let mut last = Vec::new();
+    let (mut refused, mut last) = (Vec::new(), Vec::new());
     for round in 0..40u8 {
         map.edit(0..3000).unwrap().fill(round);
-        // Every sync of a checkpoint fails from now on: the journal fills up and cannot be freed.
         match map.commit() {
             Ok(_) => last = map.to_vec(),
-            Err(error) => {
-                refused = Some(error);
-                break;
-            }
+            Err(error) => refused.push((round, error)),
         }
+        // Every sync of a checkpoint fails from now on: the journal fills up and cannot be freed.
         if round == 1 {
             disk.fail_syncs_of(SyncPoint::Checkpoint);
         }
+        if refused.len() > 4 {
+            break;
+        }
     }
-    let error = refused.expect("a journal that cannot be freed fills up");
-    assert_eq!(error.kind(), ErrorKind::NotCommitted, "{error}");
+    // The failure in the background is told once, and commits go on as long as there is room. Then none does.
+    assert_eq!(refused.len(), 5, "a journal that cannot be freed fills up");
+    for (_, error) in &refused {
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::NotCommitted, Some(EIO)), "{error}");
+    }
+    assert!(
+        refused[0].1.to_string().contains("the last checkpoint in the background failed"),
+        "{}",
+        refused[0].1
+    );
+    assert!(refused[1].0 > refused[0].0 + 1, "commits went on between the two: {refused:?}");
+    assert!(
+        refused[1..].iter().all(|(_, error)| error.to_string().contains("the journal is full")),
+        "{refused:?}"
+    );
     assert!(map.status().checkpoint_error.is_some());
     disk.clear_failures();
     map.rollback().unwrap();
@@ -204,7 +225,7 @@ fn a_recovery_does_not_build_upon_pages_that_an_earlier_process_failed_to_write(
 }
 
 fn store(disk: &SimDisk, options: JournaledFileOptions) -> Result<JournaledFile, Error> {
-    options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+    options.stepped(2).open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
 }
 
 /// Commits the first bytes.
@@ -290,6 +311,7 @@ fn cut_and_fill_again(publish: bool, in_between: impl Fn(&SimDisk, &mut AtomicMa
         .len(10 << 12)
         .publish(publish)
         .journal_bytes(1 << 18)
+        .stepped(2)
         .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .unwrap();
     map.edit(5 << 12..6 << 12).unwrap().fill(1);
@@ -327,6 +349,7 @@ fn publishing_takes_no_blocks_away_from_a_later_commit() {
     let mut map = AtomicMapping::options()
         .publish(true)
         .journal_bytes(1 << 18)
+        .stepped(2)
         .load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .unwrap();
     map.resize(2 << 12).unwrap();
@@ -380,7 +403,12 @@ fn a_damaged_record_below_a_durable_one_is_corruption_and_the_last_one_a_torn_ta
 #[test]
 fn a_lost_record_at_the_end_of_a_half_is_not_stepped_over() {
     let disk = disk();
-    let mut file = store(&disk, JournaledFile::options().journal_bytes(1 << 15)).unwrap();
+    // No checkpoint in the background, which would flush them.
+    let mut file = JournaledFile::options()
+        .journal_bytes(1 << 15)
+        .stepped(0)
+        .open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
+        .unwrap();
     let mut state = initial();
     let mut states = Vec::new();
     // Three blocks of four, then a record of two that goes to the other half. The last two are not flushed.

@@ -36,6 +36,7 @@ impl Count {
 fn open(disk: &SimDisk) -> Result<(JournaledFile, Vec<u8>), String> {
     let store = JournaledFile::options()
         .journal_bytes(1)
+        .stepped(1)
         .open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .map_err(|error| format!("recovery refused: {error}"))?;
     let mut bytes = vec![0; store.committed_len() as usize];

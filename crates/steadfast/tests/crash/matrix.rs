@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use steadfast::disk::{SimDisk, SyncPoint};
 
 use crate::images::{Count, Depth, check};
-use crate::script::{Log, disk, initial, run};
+use crate::script::{Log, Variant, disk, initial, run};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix {
-    pub(crate) publish: bool,
+    pub(crate) variant: Variant,
     pub(crate) marks: bool,
     pub(crate) ignored: Option<SyncPoint>,
     pub(crate) depth: Depth,
@@ -37,7 +37,7 @@ impl Matrix {
     fn operations(&self) -> u64 {
         let disk = self.disk();
         let mut log = Log::new(&initial());
-        run(&disk, &mut log, self.publish).expect("the workload runs to its end");
+        run(&disk, &mut log, self.variant).expect("the workload runs to its end");
         disk.operations()
     }
 
@@ -50,7 +50,7 @@ impl Matrix {
             Some(bytes) => disk.stop_within(operation, bytes),
         }
         let mut log = Log::new(&initial());
-        let _ = run(&disk, &mut log, self.publish);
+        let _ = run(&disk, &mut log, self.variant);
         let context = |error: String| {
             let trace = disk.trace();
             format!(
@@ -110,7 +110,7 @@ impl Matrix {
 }
 
 const FULL: Matrix = Matrix {
-    publish: false,
+    variant: Variant::CHANGES,
     marks: true,
     ignored: None,
     depth: Depth { stop_recovery: true, samples: 40 },
@@ -134,8 +134,30 @@ fn a_crash_at_any_operation_leaves_the_last_commit_or_the_one_in_flight() {
 }
 
 #[test]
+fn the_same_holds_while_checkpoints_are_under_way() {
+    // From a checkpoint that never gets done in time to one that is done at once.
+    for steps in [0, 1, 3, 100] {
+        let matrix = Matrix {
+            variant: Variant { steps, ..Variant::BACKGROUND },
+            nest_every: if steps == 1 { 1 } else { 7 },
+            sample_above: if steps == 1 { 10 } else { 6 },
+            ..FULL
+        };
+        match matrix.walk() {
+            Ok(count) => report(&format!("crash matrix, {steps} steps of a checkpoint a commit"), count),
+            Err(error) => panic!("{steps} steps a commit: {error}"),
+        }
+    }
+}
+
+#[test]
 fn the_same_holds_when_commits_are_published_to_the_plain_file() {
-    let matrix = Matrix { publish: true, sample_above: 6, nest_every: 7, ..FULL };
+    let matrix = Matrix {
+        variant: Variant { publish: true, ..Variant::CHANGES },
+        sample_above: 6,
+        nest_every: 7,
+        ..FULL
+    };
     match matrix.walk() {
         Ok(count) => report("crash matrix, published", count),
         Err(error) => panic!("{error}"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use steadfast::disk::{Disk, SimDisk};
-use steadfast::{AtomicMapping, Error, ErrorKind};
+use steadfast::{AtomicMapping, AtomicOptions, CommitTicket, Error, ErrorKind};
 
 pub(crate) const FILE: &str = "/data";
 pub(crate) const JOURNAL: &str = "/data.steadfast";
@@ -39,6 +39,38 @@ impl Log {
     }
 }
 
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    /// Every kind of change, one after the other, and another session.
+    Changes,
+    /// Commits, tickets, growth and shrinking while checkpoints are under way, and a journal that is full.
+    Background,
+}
+
+/// And how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Variant {
+    pub(crate) workload: Workload,
+    pub(crate) publish: bool,
+    /// Steps of a checkpoint with each commit.
+    pub(crate) steps: u32,
+}
+
+impl Variant {
+    pub(crate) const CHANGES: Variant = Variant { workload: Workload::Changes, publish: false, steps: 2 };
+    pub(crate) const BACKGROUND: Variant =
+        Variant { workload: Workload::Background, publish: false, steps: 1 };
+
+    fn options(&self) -> AtomicOptions {
+        AtomicMapping::options()
+            .create(true)
+            .publish(self.publish)
+            .journal_bytes(8 * PAGE as u64)
+            .stepped(self.steps)
+    }
+}
+
 /// The content before anything happens: 9000 bytes, so that the last page is a partial one.
 pub(crate) fn initial() -> Vec<u8> {
     (0..9000u32).map(|at| (at % 251) as u8).collect()
@@ -57,25 +89,45 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn commit(&mut self) -> Result<(), Error> {
-        self.log.begin(self.map.to_vec());
-        match self.map.commit() {
-            Ok(_) => {
-                self.log.durable();
-                Ok(())
-            }
-            Err(error) => {
-                if error.kind() == ErrorKind::NotCommitted {
-                    // It says that nothing happened: recovery may not find it either.
-                    self.log.states.pop();
-                }
-                Err(error)
-            }
-        }
+        self.begun(AtomicMapping::commit)?;
+        self.log.durable();
+        Ok(())
     }
 
     fn commit_relaxed(&mut self) -> Result<(), Error> {
-        self.log.begin(self.map.to_vec());
-        self.map.commit_relaxed().map(|_| ())
+        self.begun(AtomicMapping::commit_relaxed).map(|_| ())
+    }
+
+    /// The ticket, and the state that it is for.
+    fn commit_async(&mut self) -> Result<(CommitTicket, usize), Error> {
+        let ticket = self.begun(AtomicMapping::commit_async)?;
+        Ok((ticket, self.log.states.len() - 1))
+    }
+
+    fn begun<T>(&mut self, commit: impl Fn(&mut AtomicMapping) -> Result<T, Error>) -> Result<T, Error> {
+        let mut tries = 0;
+        loop {
+            self.log.begin(self.map.to_vec());
+            let result = commit(&mut self.map);
+            if let Err(error) = &result
+                && error.kind() == ErrorKind::NotCommitted
+            {
+                // It says that nothing happened: recovery may not find it either. A checkpoint that failed in the
+                // background is told once, and the same commit may then succeed.
+                self.log.states.pop();
+                tries += 1;
+                if tries < 2 {
+                    continue;
+                }
+            }
+            return result;
+        }
+    }
+
+    fn wait(&mut self, (ticket, state): &(CommitTicket, usize)) -> Result<(), Error> {
+        ticket.wait()?;
+        self.log.durable = self.log.durable.max(*state);
+        Ok(())
     }
 
     /// A checkpoint may fail without harm; the workload goes on. What it flushed is durable.
@@ -93,31 +145,27 @@ impl Run<'_> {
     }
 }
 
-fn open(disk: &SimDisk, len: usize) -> Result<AtomicMapping, Error> {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    AtomicMapping::options().create(true).len(len).journal_bytes(8 * PAGE as u64).load_on(disk, FILE)
+/// Runs until the end or the first error.
+pub(crate) fn run(disk: &SimDisk, log: &mut Log, variant: Variant) -> Result<(), Error> {
+    match variant.workload {
+        Workload::Changes => changes(disk, log, variant),
+        Workload::Background => background(disk, log, variant),
+    }
 }
 
-/// Runs until the end or the first error.
-pub(crate) fn run(disk: &SimDisk, log: &mut Log, publish: bool) -> Result<(), Error> {
-    let grown = 2 * PAGE + 1200;
-    // Opening grows the file, as a commit of its own.
+/// Opening grows the file, as a commit of its own.
+fn open<'a>(disk: &SimDisk, log: &'a mut Log, len: usize, variant: Variant) -> Result<Run<'a>, Error> {
     let mut state = log.states[0].clone();
-    state.resize(grown, 0);
+    state.resize(len, 0);
     log.closed = None;
     log.begin(state);
-    let map = {
-        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        AtomicMapping::options()
-            .create(true)
-            .len(grown)
-            .publish(publish)
-            .journal_bytes(8 * PAGE as u64)
-            .load_on(disk, FILE)?
-    };
+    let map = variant.options().len(len).load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)?;
     log.durable();
-    let mut run = Run { map, log };
+    Ok(Run { map, log })
+}
 
+fn changes(disk: &SimDisk, log: &mut Log, variant: Variant) -> Result<(), Error> {
+    let mut run = open(disk, log, 2 * PAGE + 1200, variant)?;
     // Declared edits: sub-page records.
     run.edit(10, 8, 1);
     run.edit(5000, 300, 2);
@@ -176,10 +224,56 @@ pub(crate) fn run(disk: &SimDisk, log: &mut Log, publish: bool) -> Result<(), Er
 
     // Another session on the plain file.
     log.closed = None;
-    let map = open(disk, 0)?;
+    let map = variant.options().load_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)?;
     let mut run = Run { map, log };
     run.edit(50, 10, 40);
     run.commit()?;
+    let last = run.log.states.len() - 1;
+    run.map.close()?;
+    log.closed = Some(last);
+    Ok(())
+}
+
+fn background(disk: &SimDisk, log: &mut Log, variant: Variant) -> Result<(), Error> {
+    let mut run = open(disk, log, 4 * PAGE, variant)?;
+    // A half is full after four records of a block: from the fifth on a checkpoint is under way.
+    for round in 0..7u8 {
+        run.edit(usize::from(round) * 1500, 8, 1 + round);
+        // The same bytes again and again: only the last of them belong in the data file.
+        run.edit(4090, 12, 40 + round);
+        run.commit()?;
+    }
+    // Tickets while it is: the first flush is for both.
+    run.map[700] = 60;
+    let first = run.commit_async()?;
+    run.edit(PAGE + 100, 8, 61);
+    let second = run.commit_async()?;
+    run.edit(PAGE + 104, 8, 62);
+    run.commit_relaxed()?;
+    run.wait(&second)?;
+    run.wait(&first)?;
+    // Growth and shrinking, each in a half whose checkpoint comes later.
+    run.map.resize(5 * PAGE + 77)?;
+    run.edit(5 * PAGE, 77, 63);
+    run.commit()?;
+    for round in 0..4u8 {
+        run.edit(300, 2, 70 + round);
+        run.commit()?;
+    }
+    run.map.resize(3 * PAGE + 5)?;
+    run.commit()?;
+    run.map.resize(4 * PAGE)?;
+    run.edit(4 * PAGE - 9, 9, 74);
+    run.commit()?;
+    // More than a half at once, without a flush on the way: the journal is full before the checkpoint is done.
+    for round in 0..5u8 {
+        run.map[usize::from(round)..PAGE + 50].fill(80 + round);
+        run.commit_relaxed()?;
+    }
+    let third = run.commit_async()?;
+    run.edit(9, 3, 90);
+    run.commit()?;
+    run.wait(&third)?;
     let last = run.log.states.len() - 1;
     run.map.close()?;
     log.closed = Some(last);

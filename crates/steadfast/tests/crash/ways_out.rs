@@ -15,7 +15,7 @@ fn on(disk: &SimDisk) -> Arc<dyn Disk> {
 /// A file whose writer was killed after a commit, or before one; and the committed state.
 fn killed_writer(disk: SimDisk, commit: bool) -> (SimDisk, Vec<u8>) {
     disk.put_file(FILE, &initial());
-    let mut store = JournaledFile::options().journal_bytes(1).open_on(on(&disk), FILE).unwrap();
+    let mut store = JournaledFile::options().journal_bytes(1).stepped(1).open_on(on(&disk), FILE).unwrap();
     let mut state = initial();
     if commit {
         let len = store.committed_len();

@@ -406,6 +406,12 @@ impl State {
         self.handles.remove(&handle);
     }
 
+    pub(super) fn unlock(&mut self, handle: u64) {
+        if let Some(held) = self.handles.get_mut(&handle) {
+            held.lock = None;
+        }
+    }
+
     pub(super) fn try_lock(&mut self, handle: u64, lock: Lock) -> bool {
         let Some(inode) = self.handles.get(&handle).map(|held| held.inode) else {
             return false;

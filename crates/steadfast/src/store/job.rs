@@ -1,0 +1,141 @@
+//! A checkpoint, step by step: the records are read and checked, the data file is written in offset order, marked and synced.
+//!
+//! It needs no mutex and changes nothing but the data file. Stopped at any point it does no harm: the journal still holds
+//! everything that the data file may lack.
+
+use std::io;
+use std::sync::Arc;
+
+use super::image::{Image, Recorded};
+use super::mark::Mark;
+use crate::disk::{DiskFile, SyncPoint};
+use crate::journal::Sealed;
+
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The half that is let go of at the end; `None` lets go of all.
+    pub(super) sealed: Option<Sealed>,
+    pub(super) records: Vec<Recorded>,
+    pub(super) journal: Arc<dyn DiskFile>,
+    pub(super) data: Arc<dyn DiskFile>,
+    /// What the file's mark says once it holds the records.
+    pub(super) mark: Option<Mark>,
+    /// Length of the data after the last record.
+    pub(super) len: u64,
+    /// The file may become shorter: it holds nothing that a later commit needs.
+    pub(super) shorten: bool,
+    /// An earlier write or sync failed. Pages that look clean are not to be built upon, nor is a sync that succeeds to be
+    /// believed: they are dropped, everything is written again, and read back from the disk.
+    pub(super) suspect: bool,
+    /// The records went past the page cache, and what is read of them shall not stay there.
+    pub(super) direct: bool,
+    pub(super) stage: Stage,
+    pub(super) image: Image,
+    pub(super) buffer: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Read,
+    Fit,
+    /// From this piece on.
+    Write(usize),
+    Sync,
+    Forget,
+    ReadBack(usize),
+    Done,
+}
+
+impl Job {
+    /// Everything that is left of it. `go_on` is asked between the steps, and may end it.
+    pub(super) fn run(&mut self, mut go_on: impl FnMut() -> bool) -> io::Result<bool> {
+        while self.stage != Stage::Done {
+            if !go_on() {
+                return Ok(false);
+            }
+            self.step()?;
+        }
+        Ok(true)
+    }
+
+    /// Up to where the page cache of the data file holds the records.
+    pub(super) fn run_until_written(&mut self) -> io::Result<()> {
+        while self.stage != Stage::Sync {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// One step: at most one run of bytes is written.
+    pub(super) fn step(&mut self) -> io::Result<()> {
+        self.stage = match self.stage {
+            Stage::Read => {
+                self.image = Image::read(&self.records, &*self.journal)?;
+                if self.direct {
+                    self.journal.drop_clean_pages()?;
+                }
+                Stage::Fit
+            }
+            Stage::Fit => {
+                if self.suspect {
+                    self.data.drop_clean_pages()?;
+                }
+                self.fit_length()?;
+                Stage::Write(0)
+            }
+            Stage::Write(first) => match self.image.run(first) {
+                Some(run) => {
+                    self.image.write(&run, &*self.data, &mut self.buffer)?;
+                    Stage::Write(run.next())
+                }
+                None => Stage::Sync,
+            },
+            Stage::Sync => {
+                match &self.mark {
+                    Some(mark) => {
+                        self.data.set_mark(Some(mark.encode()))?;
+                        // `fdatasync` need not write attributes out: the mark needs `fsync`.
+                        self.data.sync(SyncPoint::Checkpoint)?;
+                    }
+                    None => self.data.sync_data(SyncPoint::Checkpoint)?,
+                }
+                if self.suspect { Stage::Forget } else { Stage::Done }
+            }
+            Stage::Forget => {
+                self.data.drop_clean_pages()?;
+                Stage::ReadBack(0)
+            }
+            Stage::ReadBack(first) => match self.image.run(first) {
+                Some(run) => {
+                    if !self.image.is_written(&run, &*self.data, &mut self.buffer)? {
+                        return Err(io::Error::other(
+                            "the data file does not hold what was written to it, although its sync succeeded",
+                        ));
+                    }
+                    Stage::ReadBack(run.next())
+                }
+                None => Stage::Done,
+            },
+            Stage::Done => Stage::Done,
+        };
+        Ok(())
+    }
+
+    /// Gives the data file its length, with zeros wherever it was cut below that on the way.
+    ///
+    /// The file is never cut below its final length: a `view` may have it mapped, and truncation would take this
+    /// process's private pages away with the file's.
+    fn fit_length(&self) -> io::Result<()> {
+        let present = self.data.stat()?.len;
+        let len = if self.shorten { self.len } else { self.len.max(present) };
+        // The process that committed this may have been allowed more than ours.
+        self.data.check_len(self.image.end())?;
+        let cut = self.image.cut().unwrap_or(u64::MAX);
+        self.data.zero(cut.min(present).min(len)..present.min(len))?;
+        // After a failed checkpoint the length in memory may not be the one on disk: set it again.
+        if present != len || self.suspect {
+            self.data.set_len(len)?;
+        }
+        Ok(())
+    }
+}
