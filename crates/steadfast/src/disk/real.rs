@@ -316,7 +316,7 @@ impl DiskFile for RealFile {
     }
 
     fn unlock(&self) -> io::Result<()> {
-        Ok(lock::unlock(self.file.as_fd())?)
+        lock::unlock(self.file.as_fd())
     }
 
     fn keep_in_place(&self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::state::{Locked, Pace, Shared};
@@ -265,7 +266,11 @@ impl Store for JournaledFile {
     fn status(&self) -> Status {
         match self.lock("status") {
             Ok(locked) => locked.status(),
-            Err(error) => Status { latched: Some(error.to_string()), ..Status::default() },
+            Err(error) => Status {
+                last: CommitId::new(self.shared.last.load(Ordering::Relaxed)),
+                latched: Some(error.to_string()),
+                ..Status::default()
+            },
         }
     }
 

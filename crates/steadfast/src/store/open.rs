@@ -488,6 +488,7 @@ fn establish(
         pace: options.pace,
         birth: Birth::here(),
         committed_len: AtomicU64::new(committed_len),
+        last: AtomicU64::new(last),
         urgent: AtomicBool::new(false),
         abandoned: AtomicBool::new(false),
         state: Mutex::new(state),

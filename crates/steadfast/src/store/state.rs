@@ -90,8 +90,9 @@ pub(super) struct Shared {
     pub(super) adaptive: bool,
     pub(super) pace: Pace,
     pub(super) birth: Birth,
-    /// Length of the last commit; read without the mutex.
+    /// Length and number of the last commit; read without the mutex, in a forked child too.
     pub(super) committed_len: AtomicU64,
+    pub(super) last: AtomicU64,
     /// Somebody waits for the checkpoint: no more yielding to others.
     pub(super) urgent: AtomicBool,
     /// The checkpoint under way is not needed any more.
@@ -314,6 +315,7 @@ impl Locked<'_> {
         let extents = (!durable || self.keep_extents).then(|| batch.extents.to_vec());
         let bytes = (!durable).then(|| batch.bytes.to_vec());
         let len_before = self.committed_len();
+        self.shared.last.store(placed.header.id.get(), Ordering::Relaxed);
         self.pending.push_back(Pending { len_before, placed, extents, bytes });
         self.set_committed_len(batch.len);
     }
