@@ -116,7 +116,7 @@ impl Locked<'_> {
 
     /// Begins a checkpoint of everything so far in the background, or leaves the one that is under way alone.
     pub(super) fn start_checkpoint(&mut self) {
-        if self.journal.sealed().is_none() && !self.journal.seal_early() {
+        if self.renew.is_some() || (self.journal.sealed().is_none() && !self.journal.seal_early()) {
             return;
         }
         self.go_on_with_checkpoint();
@@ -124,7 +124,8 @@ impl Locked<'_> {
 
     /// Called with each commit: a half that was sealed meanwhile is to be checkpointed.
     pub(super) fn go_on_with_checkpoint(&mut self) {
-        if self.journal.sealed().is_none() {
+        // An anchor that failed has its records in the data file already.
+        if self.journal.sealed().is_none() || self.renew.is_some() {
             return;
         }
         match self.checkpoint {
@@ -153,7 +154,8 @@ impl Locked<'_> {
         self.make_durable(sealed.through).ok()?;
         let still_asked =
             matches!(self.checkpoint, Checkpoint::Asked) && self.journal.sealed() == Some(sealed);
-        if !still_asked || self.latched.is_some() || self.closed || self.must_shorten() {
+        let wanted = self.latched.is_none() && self.renew.is_none() && !self.closed;
+        if !still_asked || !wanted || self.must_shorten() {
             return None;
         }
         if let Err(error) = self.notice_foreign_hands("checkpoint") {
