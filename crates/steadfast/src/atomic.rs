@@ -1,7 +1,12 @@
 //! Memory that commits: a private working image, a tracker of what changed, and a store that holds what was committed.
 
+mod behind;
 mod capture;
+mod committed;
+mod compare;
 mod options;
+mod tracker;
+mod undo;
 mod working;
 
 use std::fmt;
@@ -13,6 +18,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use options::AtomicOptions;
+pub use tracker::Tracker;
 
 use crate::batch::Batch;
 use crate::disk::Disk;
@@ -21,6 +27,11 @@ use crate::range;
 use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
 use working::Working;
+
+/// Private copies of pages that the committed image shows too may take this much before they are given back.
+const COPIES_BYTES_MAX: usize = 8 << 20;
+/// A checkpoint begins once the copies that show what a view's data file lacks take this much.
+const PENDING_BYTES_MAX: usize = 64 << 20;
 
 /// Memory that commits: private until [`commit`](AtomicMapping::commit), durable after it, all or nothing through any crash.
 ///
@@ -65,6 +76,8 @@ pub struct AtomicMapping {
     lent_whole: bool,
     /// A raw pointer was handed out: stores may come at any time, so every commit asks.
     lent_raw: bool,
+    /// The last checkpoint after which private copies of a view were given back.
+    given_back: CommitId,
     /// Why memory and store may no longer agree, if so.
     latched: Option<String>,
     birth: Birth,
@@ -97,6 +110,7 @@ impl AtomicMapping {
             declared: Vec::new(),
             lent_whole: false,
             lent_raw: false,
+            given_back: CommitId::default(),
             latched: None,
             birth: Birth::here(),
         }
@@ -142,6 +156,7 @@ impl AtomicMapping {
     /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.lent_raw = true;
+        self.expect_stores();
         self.working.as_ptr()
     }
 
@@ -164,6 +179,12 @@ impl AtomicMapping {
         self.check_process("edit")?;
         let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, "edit"))?;
         if !range.is_empty() {
+            self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
+                Error::from_io("edit", error)
+                    .path(self.store.path())
+                    .range(range.start as u64..range.end as u64)
+                    .advice("nothing changed; declare smaller edits, or commit between them")
+            })?;
             self.declared.push(range.clone());
         }
         Ok(&mut self.working.bytes_mut(self.len)[range])
@@ -236,7 +257,8 @@ impl AtomicMapping {
 
     /// Makes everything since the last commit durable, all or nothing, and returns the commit's number.
     ///
-    /// With nothing changed it writes nothing and returns the number of the last commit.
+    /// With nothing changed it writes nothing and returns the number of the last commit. (A plain store of bytes that are there
+    /// already may count as a change in a `view`.)
     ///
     /// # Errors
     ///
@@ -315,9 +337,10 @@ impl AtomicMapping {
             extents: &capture.extents,
             bytes: &capture.bytes,
         };
+        self.working.keep_committed(&*self.store, &batch)?;
         // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
         let id = record(&mut *self.store, &batch)?;
-        let folded = self.working.fold(&batch, committed_len, &capture.private, self.lent_raw);
+        let folded = self.working.fold(&*self.store, &batch, committed_len, &capture.copies, self.lent_raw);
         self.declared.clear();
         self.lent_whole = false;
         self.len_min = self.len;
@@ -325,23 +348,49 @@ impl AtomicMapping {
             // The commit is durable; but what rollback would return to is not what was committed.
             self.latched =
                 Some(format!("the committed image could not be kept up to date in memory ({error})"));
-            return Ok(id);
         }
         self.give_memory_back();
         Ok(id)
     }
 
-    /// Once private copies of committed pages have piled up, lets the data file's page cache hold them again.
+    /// Once private copies of committed pages have piled up, lets go of those that the committed image shows by itself.
     fn give_memory_back(&mut self) {
-        if self.lent_raw || !self.working.wants_memory_back() {
+        if self.working.copies_bytes() <= COPIES_BYTES_MAX {
             return;
         }
-        // A view can fall back on the data file only once that holds the last commit. If it cannot be brought there, the
-        // status says why and the copies stay.
-        if self.working.is_view() && self.store.checkpoint().is_err() {
+        if !self.working.is_view() {
+            if !self.lent_raw {
+                self.working.drop_copies(|_| true);
+            }
             return;
         }
-        self.refresh_working();
+        // A view can fall back on the data file only where that holds the last commit.
+        let checkpointed = self.store.status().checkpointed;
+        if checkpointed > self.given_back {
+            let store = &self.store;
+            let is_behind =
+                |run: Range<usize>| store.is_behind(run.start as u64..run.end as u64).unwrap_or(true);
+            if !self.lent_raw {
+                self.working.drop_copies(|run| !is_behind(run));
+            }
+            self.working.behind.retain(is_behind);
+            self.given_back = checkpointed;
+        }
+        if self.working.copies_bytes() > PENDING_BYTES_MAX
+            && let Err(error) = self.store.start_checkpoint()
+        {
+            // The status says why, and the copies stay.
+            log::debug!("no checkpoint: {error}");
+        }
+    }
+
+    /// Makes ready for stores that nobody declares.
+    fn expect_stores(&mut self) {
+        if let Err(error) = self.working.expect_stores(&*self.store) {
+            // The memory is there, but it cannot be told what the last commit was.
+            self.latched =
+                Some(format!("there is no room to keep stores apart from what is committed ({error})"));
+        }
     }
 
     fn refresh_working(&mut self) {
@@ -360,7 +409,7 @@ impl AtomicMapping {
     pub fn rollback(&mut self) -> Result<()> {
         self.check("rollback")?;
         self.store.check()?;
-        if let Err(error) = self.working.roll_back(&*self.store) {
+        if let Err(error) = self.working.roll_back(&*self.store, &self.declared) {
             self.latched = Some(format!("a rollback failed half-way ({error})"));
             return Err(error);
         }
@@ -403,19 +452,13 @@ impl AtomicMapping {
             .advice("ask for fewer"));
         }
         if len > self.len {
+            let was_cut = (self.len_min as u64) < self.store.committed_len();
             self.working
-                .grow(&*self.store, self.len, len)
+                .grow(&*self.store, self.len, len, was_cut)
                 .map_err(|error| Error::from_io("resize", error).path(self.store.path()))?;
         }
         self.len = len;
         self.len_min = self.len_min.min(len);
-        // What was declared and then cut off is zeros now, which the smallest length says already.
-        if self.len_min == len {
-            self.declared.retain_mut(|range| {
-                range.end = range.end.min(len);
-                range.start < range.end
-            });
-        }
         Ok(())
     }
 
@@ -517,8 +560,13 @@ impl AtomicMapping {
             && !self.lent_raw
             && self.len as u64 == self.store.committed_len()
             && self.len_min == self.len;
+        self.working.behind.retain(|_| false);
         if unchanged && self.working.is_view() {
-            self.refresh_working();
+            if self.working.is_all_over_committed() {
+                self.working.drop_copies(|_| true);
+            } else {
+                self.refresh_working();
+            }
         }
         Ok(())
     }
@@ -594,7 +642,10 @@ impl Deref for AtomicMapping {
 
 impl DerefMut for AtomicMapping {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.lent_whole = true;
+        if !self.lent_whole {
+            self.lent_whole = true;
+            self.expect_stores();
+        }
         self.working.bytes_mut(self.len)
     }
 }

@@ -41,7 +41,7 @@ pub mod store;
 mod sync;
 mod sys;
 
-pub use atomic::{AtomicMapping, AtomicOptions};
+pub use atomic::{AtomicMapping, AtomicOptions, Tracker};
 pub use error::{Error, ErrorKind, Result};
 pub use holder::Holder;
 pub use mapping::{

@@ -4,10 +4,12 @@
 //! empty and inverted ranges are decided once. The rules are those of slices: a range may be empty, may end where
 //! the whole ends, and never wraps.
 
+mod page_set;
 mod set;
 
 use std::ops::{Bound, Range, RangeBounds};
 
+pub(crate) use page_set::PageSet;
 pub(crate) use set::RangeSet;
 
 use crate::error::{Error, ErrorKind};

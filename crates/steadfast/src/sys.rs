@@ -12,6 +12,7 @@ pub(crate) mod protect;
 pub(crate) mod region;
 pub(crate) mod residency;
 pub(crate) mod sync;
+pub(crate) mod write_protect;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};

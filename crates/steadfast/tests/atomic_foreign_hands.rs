@@ -1,5 +1,5 @@
-//! Another program's hands on a data file that is open for commits: noticed at the next commit, checkpoint or close,
-//! refused from then on, and nothing of what they did is overwritten or deleted.
+//! Another program's hands on a data file that is open for commits: noticed at the next commit that searches, checkpoint or
+//! close, refused from then on, and nothing of what they did is overwritten or deleted.
 
 mod stage;
 
@@ -41,13 +41,13 @@ fn disturbed(hand: fn(&fs::File)) -> (tempfile::TempDir, std::path::PathBuf, Ato
     let mut map = options().load(&path).unwrap();
     stage::store(&mut map, 1);
     map.commit().unwrap();
-    stage::store(&mut map, 2);
+    stage::store_plainly(&mut map, 2);
     by_another_hand(&path, hand);
     (folder, path, map)
 }
 
 #[test]
-fn a_foreign_hand_is_noticed_by_the_next_commit_and_nothing_is_overwritten() {
+fn a_foreign_hand_is_noticed_by_the_next_commit_of_stores_and_nothing_is_overwritten() {
     for (what, hand) in HANDS {
         let (folder, path, mut map) = disturbed(hand);
         let before = picture(folder.path());
@@ -74,6 +74,29 @@ fn a_foreign_hand_is_noticed_by_the_next_commit_and_nothing_is_overwritten() {
         assert_says(&error, ErrorKind::Latched, &path, &[]);
         assert_eq!(picture(folder.path()), before, "{what}: the file, its mark and its journal stay");
         assert!(journal_of(&path).exists());
+    }
+}
+
+/// Their commits make no call but the write that is durable: they go to the journal alone, which no other program touched.
+#[test]
+fn declared_edits_are_committed_until_the_checkpoint_notices_a_foreign_hand() {
+    for (what, hand) in HANDS {
+        let (folder, path, mut map) = disturbed(hand);
+        map.rollback().unwrap();
+        let before = picture(folder.path());
+        stage::store(&mut map, 3);
+        let id = map.commit().unwrap();
+        assert!(map[..] == Model::after(&[1, 3]).0, "{what}");
+        assert_says(&map.checkpoint().unwrap_err(), ErrorKind::ForeignChange, &path, &["another program"]);
+        drop(map);
+        let report = inspect(&path).unwrap();
+        assert_eq!(report.records.last().map(|record| record.id), Some(id), "{what}: it is in the journal");
+        let mut after = picture(folder.path());
+        after.retain(|name, _| !name.to_string_lossy().ends_with(".steadfast"));
+        assert!(
+            after.iter().all(|(name, file)| before.get(name) == Some(file)),
+            "{what}: nothing else changed"
+        );
     }
 }
 

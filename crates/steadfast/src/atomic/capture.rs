@@ -1,34 +1,43 @@
 //! What a commit has to record.
 //!
-//! Plainly: every byte of the working image that differs from the committed image. Two departures: where only declared
-//! edits were made, those are taken as they are and nothing is searched; and where the kernel is asked, only pages that are
-//! private copies are compared, since a page that was never stored to still *is* the committed image.
+//! Plainly: every byte of the working image that differs from the committed image. Three departures: where only declared
+//! edits were made, those are taken as they are and nothing is searched; where the kernel is asked, only pages that were stored to
+//! are compared; and pages that turn out to differ throughout are recorded whole without a closer look.
 
 use std::ops::Range;
 
 use super::AtomicMapping;
+use super::compare::differences;
+use super::tracker::normalise;
 use crate::batch::Extent;
 use crate::error::Result;
 use crate::sys;
 
-/// So many bytes are compared at once.
-const COMPARE_BYTES: usize = 64 << 10;
 /// An extent's length has 32 bits.
 const EXTENT_BYTES_MAX: usize = 1 << 30;
+/// After so many pages in a row that differ throughout, as many are recorded whole before one is compared again.
+const ALIKE_PAGES: usize = 8;
+/// A page in more pieces than this is recorded whole: each piece costs more at the checkpoint than the bytes it saves.
+const PIECES_MAX: usize = 32;
 
-/// The changed bytes, copied once: what is compared, recorded and folded in is one and the same copy.
+/// The changed bytes, copied once: what is recorded and folded in is one and the same copy.
 #[derive(Debug, Default)]
 pub(super) struct Capture {
     pub(super) extents: Vec<Extent>,
     pub(super) bytes: Vec<u8>,
-    /// The runs of private pages that were found, if the kernel was asked.
-    pub(super) private: Vec<Range<usize>>,
+    /// The runs of pages that are private copies once this is committed.
+    pub(super) copies: Vec<Range<usize>>,
 }
 
 impl Capture {
     fn push(&mut self, offset: usize, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.note(offset, bytes.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            let piece = &bytes[at..bytes.len().min(at + EXTENT_BYTES_MAX)];
+            self.bytes.extend_from_slice(piece);
+            self.note(offset + at, piece.len());
+            at += piece.len();
+        }
     }
 
     /// Records that the last `len` of `bytes` belong at `offset`.
@@ -42,6 +51,48 @@ impl Capture {
         }
         self.extents.push(Extent { offset: offset as u64, len: len as u32 });
     }
+
+    /// Records where a page differs from its committed image, which counts as zeros behind its end; nothing if that is most of it.
+    fn compare(&mut self, offset: usize, page: &[u8], committed: &[u8]) -> Comparison {
+        static ZEROS: [u8; 4096] = [0; 4096];
+        let (extents, bytes) = (self.extents.len(), self.bytes.len());
+        let before = self.extents.last().copied();
+        let mut differing_bytes = 0;
+        let mut pieces = 0;
+        let (over_committed, over_nothing) = page.split_at(committed.len());
+        let mut push = |at: usize, piece: &[u8]| {
+            differing_bytes += piece.len();
+            pieces += 1;
+            self.push(offset + at, piece);
+        };
+        differences(committed, over_committed, |run| push(run.start, &over_committed[run]));
+        for (index, part) in over_nothing.chunks(ZEROS.len()).enumerate() {
+            let at = committed.len() + index * ZEROS.len();
+            differences(&ZEROS[..part.len()], part, |run| push(at + run.start, &part[run]));
+        }
+        if pieces == 0 {
+            return Comparison::Equal;
+        }
+        if pieces > PIECES_MAX || 4 * differing_bytes > 3 * page.len() {
+            // Taken back, for the caller to record the page as it is.
+            self.extents.truncate(extents);
+            self.bytes.truncate(bytes);
+            if let (Some(last), Some(before)) = (self.extents.last_mut(), before) {
+                *last = before;
+            }
+            return Comparison::Whole;
+        }
+        Comparison::Parts
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Equal,
+    /// Recorded in parts.
+    Parts,
+    /// To be recorded whole.
+    Whole,
 }
 
 impl AtomicMapping {
@@ -51,62 +102,133 @@ impl AtomicMapping {
 
     fn capture_declared(&mut self) -> Capture {
         let mut capture = Capture::default();
-        // Every range lay within the length when it was declared, and `resize` cut it to what is left.
+        // Every range lay within the length when it was declared.
         self.declared.sort_unstable_by_key(|range| range.start);
         let mut at = 0;
+        let bytes = self.working.bytes(self.len);
         for range in &self.declared {
             let end = range.end.min(self.len);
-            let mut start = range.start.max(at);
-            while start < end {
-                let piece = start..end.min(start + EXTENT_BYTES_MAX);
-                capture.push(piece.start, &self.working.bytes(self.len)[piece.clone()]);
-                start = piece.end;
+            let start = range.start.max(at);
+            if start < end {
+                capture.push(start, &bytes[start..end]);
             }
             at = at.max(end);
         }
-        self.working.note_private(
-            capture.extents.iter().map(|extent| extent.len as usize).sum(),
-            capture.extents.len(),
-        );
+        if !self.working.is_one_memory() {
+            let extents = capture.extents.iter();
+            capture.copies.extend(extents.map(|extent| extent.offset as usize..extent.end() as usize));
+        }
         capture
     }
 
     fn capture_searched(&mut self) -> Result<Capture> {
         let page = sys::page_size();
-        let mut capture = Capture { private: self.working.private_pages(self.len), ..Capture::default() };
+        // Memory is about to be compared with what the store keeps.
+        self.store.check_unchanged()?;
+        self.working.find_changes(self.len, !self.lent_raw);
+        // What was declared is recorded although the kernel may not have seen it: a device may have stored it.
+        let mut runs = self.working.changed.clone();
+        if !self.declared.is_empty() {
+            let whole_pages =
+                |range: &Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
+            runs.extend(self.declared.iter().map(whole_pages));
+            normalise(&mut runs);
+        }
         // At and beyond the smallest length the committed image counts as zeros.
-        let base_end = self.len_min.min(self.store.committed_len() as usize);
-        let mut committed = vec![0; COMPARE_BYTES.max(page)];
-        for run in capture.private.clone() {
+        let committed_end = self.len_min.min(self.store.committed_len() as usize);
+        let opened = self.working.committed.open_window(&*self.store, committed_end.next_multiple_of(page));
+        if let Err(error) = opened {
+            log::debug!("pages are recorded whole: {error}");
+        }
+        let mut capture = Capture::default();
+        let mut closeness = Closeness::default();
+        for run in runs {
             let end = run.end.min(self.len);
-            let mut start = run.start;
-            while start < end {
-                let piece = start..end.min(start + committed.len());
-                let base = &mut committed[..piece.len()];
-                let known = base_end.clamp(piece.start, piece.end) - piece.start;
-                if known > 0 {
-                    self.working.read_committed(&*self.store, &mut base[..known], piece.start)?;
+            let known = run.start..end.min(committed_end);
+            let behind = self.working.is_view() && !known.is_empty() && self.is_behind(known)?;
+            let mut at = run.start;
+            while at < end {
+                let page = at..end.min(at + page);
+                at = page.end;
+                let compared =
+                    self.capture_page(&mut capture, page.clone(), committed_end, behind, &mut closeness)?;
+                if compared == Comparison::Equal && self.working.looks_everywhere() {
+                    continue;
                 }
-                base[known..].fill(0);
-                // One copy, and only the copy is looked at from here on. Pages that are equal are taken out again.
-                let mut kept = capture.bytes.len();
-                capture.bytes.extend_from_slice(&self.working.bytes(self.len)[piece.clone()]);
-                let copied = capture.bytes.len() - piece.len();
-                let mut at = 0;
-                while at < piece.len() {
-                    let count = page.min(piece.len() - at);
-                    let source = copied + at..copied + at + count;
-                    if capture.bytes[source.clone()] != committed[at..at + count] {
-                        capture.bytes.copy_within(source, kept);
-                        kept += count;
-                        capture.note(piece.start + at, count);
-                    }
-                    at += count;
+                match capture.copies.last_mut() {
+                    Some(last) if last.end == page.start => last.end = page.end,
+                    _ => capture.copies.push(page),
                 }
-                capture.bytes.truncate(kept);
-                start = piece.end;
             }
         }
         Ok(capture)
+    }
+
+    fn capture_page(
+        &self,
+        capture: &mut Capture,
+        page: Range<usize>,
+        committed_end: usize,
+        behind: bool,
+        closeness: &mut Closeness,
+    ) -> Result<Comparison> {
+        let bytes = &self.working.bytes(self.len)[page.clone()];
+        let known = page.start..page.end.min(committed_end).max(page.start);
+        let kept = self.working.behind.get(known.clone());
+        if closeness.is_given_up() {
+            capture.push(page.start, bytes);
+            return Ok(Comparison::Whole);
+        }
+        let compared = if known.is_empty() {
+            capture.compare(page.start, bytes, &[])
+        } else if let Some(committed) = kept {
+            capture.compare(page.start, bytes, committed)
+        } else if behind && self.is_behind(known.clone())? {
+            if self.working.behind.is_full() && !self.working.finds_pages_again() {
+                capture.push(page.start, bytes);
+                return Ok(Comparison::Whole);
+            }
+            // Once for each: from here on it is kept.
+            let mut committed = vec![0; known.len()];
+            self.store.read_committed(&mut committed, known.start as u64)?;
+            capture.compare(page.start, bytes, &committed)
+        } else {
+            match self.working.committed.bytes(known) {
+                Some(committed) => capture.compare(page.start, bytes, committed),
+                None => Comparison::Whole,
+            }
+        };
+        closeness.note(compared);
+        if compared == Comparison::Whole {
+            capture.push(page.start, bytes);
+        }
+        Ok(compared)
+    }
+
+    /// May the page cache of the data file lack committed bytes of this range?
+    fn is_behind(&self, range: Range<usize>) -> Result<bool> {
+        self.store.is_behind(range.start as u64..range.end as u64)
+    }
+}
+
+/// Whether a closer look at pages is worth its time.
+#[derive(Debug, Default)]
+struct Closeness {
+    whole_pages: usize,
+    given_up_pages: usize,
+}
+
+impl Closeness {
+    fn is_given_up(&mut self) -> bool {
+        let given_up = self.given_up_pages > 0;
+        self.given_up_pages -= usize::from(given_up);
+        given_up
+    }
+
+    fn note(&mut self, compared: Comparison) {
+        self.whole_pages = if compared == Comparison::Whole { self.whole_pages + 1 } else { 0 };
+        if self.whole_pages >= ALIKE_PAGES {
+            self.given_up_pages = ALIKE_PAGES;
+        }
     }
 }

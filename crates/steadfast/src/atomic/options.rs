@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::AtomicMapping;
 use super::working::Working;
+use super::{AtomicMapping, Tracker};
 use crate::batch::Batch;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +19,7 @@ pub struct AtomicOptions {
     create: bool,
     len: Option<usize>,
     reserve: usize,
+    tracker: Tracker,
     file: JournaledFileOptions,
 }
 
@@ -49,6 +50,26 @@ impl AtomicOptions {
     #[must_use]
     pub fn reserve(mut self, bytes: usize) -> Self {
         self.reserve = bytes;
+        self
+    }
+
+    /// How plain stores are found; declared edits need no search. Nothing is tracked, and nothing paid, before the whole slice is
+    /// borrowed mutably for the first time. Default: [`Automatic`](Tracker::Automatic), or what the environment variable
+    /// `STEADFAST_TRACKER` says (`automatic`, `write-protect`, `private-copies` or `declared`).
+    ///
+    /// ```
+    /// use steadfast::{AtomicMapping, Tracker};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("a");
+    /// let options = AtomicMapping::options().tracker(Tracker::PrivateCopies);
+    /// let mut map = options.create(true).len(4096).allow_volatile(true).load(&path)?;
+    /// map[7] = 7;
+    /// map.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn tracker(mut self, tracker: Tracker) -> Self {
+        self.tracker = tracker;
         self
     }
 
@@ -140,8 +161,9 @@ impl AtomicOptions {
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn load_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<AtomicMapping> {
+        let tracker = self.choose_tracker(path.as_ref())?;
         let store = self.open_store(&disk, path.as_ref())?;
-        let working = Working::load(&*store, self.reserve)?;
+        let working = Working::load(&*store, self.reserve, tracker)?;
         Ok(AtomicMapping::begin(disk, store, working))
     }
 
@@ -186,10 +208,11 @@ impl AtomicOptions {
     #[allow(unsafe_code)]
     pub unsafe fn view(self, path: impl AsRef<Path>) -> Result<AtomicMapping> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let tracker = self.choose_tracker(path.as_ref())?;
         let mut store = self.open_store(&disk, path.as_ref())?;
         // The opening growth may still stand in the journal alone; the page cache is to show it.
         store.checkpoint()?;
-        let working = Working::view(&*store, self.reserve)?;
+        let working = Working::view(&*store, self.reserve, tracker)?;
         Ok(AtomicMapping::begin(disk, store, working))
     }
 
@@ -209,6 +232,11 @@ impl AtomicOptions {
         let path = path_of(&fd)?;
         // SAFETY: the caller promises for the file behind the descriptor what `view` asks for the file at the path: the same.
         unsafe { self.view(path) }
+    }
+
+    /// Before anything is created: a tracker that is not to be had, or a name that is none.
+    fn choose_tracker(&self, path: &Path) -> Result<Tracker> {
+        Tracker::asked(self.tracker).and_then(Tracker::choose).map_err(|error| error.path(path))
     }
 
     fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {

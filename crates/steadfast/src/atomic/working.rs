@@ -1,80 +1,78 @@
 //! The working image: what the program stores into.
 //!
+//! For `load` it starts as *one memory* with the committed image: declared edits go straight into it, what they replace is kept
+//! for a rollback, and a commit has nothing to copy. As soon as stores must be found, or kept apart in larger numbers, it is
+//! *split*: private copies of pages over the committed image. For `view` it always is.
+//!
 //! # Safety
 //!
 //! This file is trusted to hand out slices of the memory that it placed in its [`Region`]. The invariants:
 //!
-//! - the first `mapped` bytes of the region are readable and writable memory, private to this process;
-//! - what backs them does not change under a reference: for `load` it is a memfd that nobody else has, written only
-//!   while `&mut self` is held; for `view` it is the data file's page cache, which the caller of the unsafe `view`
-//!   promised that nobody else writes, and which this library writes only where the working image has its own copy
-//!   of the page (a checkpoint writes committed bytes, and a committed page was stored to here).
+//! - the first `mapped` bytes of the region are readable and writable memory;
+//! - it does not change under a reference. For `load` it lies over a memfd that nobody else has, written only while `&mut self` is
+//!   held; for `view` it is private over the data file's page cache, which the caller of the unsafe `view` promised that nobody
+//!   else writes, and which this library writes only where the working image has its own copy of the page (a checkpoint
+//!   writes committed bytes, and a committed page was stored to here).
 //!
-//! Clean pages come from the base (memfd or page cache); a page that was stored to is a private copy. Where the base has
-//! no bytes to offer (growth of a `view`, or growth after a cut in the same transaction) the pages are anonymous zeros.
+//! A page that was stored to after the split is a private copy. Where the committed image has no bytes to offer (growth of a
+//! `view`, or growth after a cut in the same transaction) the pages are anonymous zeros.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::FallocateFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::behind::Behind;
+use super::committed::{self, Committed};
+use super::tracker::{self, Tracker, Tracking};
+use super::undo::Undo;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::range;
+use crate::range::{self, PageSet};
 use crate::store::Store;
 use crate::sys;
-use crate::sys::pagemap::Pagemap;
 use crate::sys::region::Region;
 
-/// Private copies of committed pages may take this much before they are given back.
-const PRIVATE_BYTES_MAX: usize = 64 << 20;
 const FILL_BYTES: usize = 1 << 20;
 /// Runs of zeros of this size stay holes in the committed image.
 const HOLE_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
-enum Base {
-    /// The committed image in private memory.
-    Memory(File),
-    /// The data file's page cache, and the store's journal over it.
-    PageCache,
-}
-
-#[derive(Debug)]
 pub(super) struct Working {
     region: Region,
-    base: Base,
+    pub(super) committed: Committed,
     /// Bytes placed, whole pages.
     mapped: usize,
-    /// From here on the pages are anonymous: nothing of the base shows through. Equal to `mapped` where there are none.
+    /// From here on the pages are anonymous: nothing of the committed image shows through. Equal to `mapped` where there are none.
     anonymous_from: usize,
-    /// Private copies of pages that are committed, estimated from above.
-    private_bytes: usize,
-    pagemap: Option<Pagemap>,
+    /// What declared edits replaced, for as long as working and committed image are one memory.
+    undo: Option<Undo>,
+    tracker: Tracker,
+    /// Nothing, before anybody borrowed the whole slice.
+    tracking: Option<Tracking>,
+    /// Pages that were found to be stored to, and are not committed yet: asking the kernel makes it forget.
+    pub(super) changed: Vec<Range<usize>>,
+    /// Pages known to be private copies of what is committed.
+    copies: PageSet,
+    /// For a view in which stores are found.
+    pub(super) behind: Behind,
 }
 
 /// Reserving swap for every page would refuse maps larger than memory, of which only the changed pages cost any.
 const PRIVATE: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
 const STORES: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
-fn pages(len: usize) -> io::Result<usize> {
+pub(super) fn pages(len: usize) -> io::Result<usize> {
     Ok(range::page_ceil(len, sys::page_size()).ok_or(rustix::io::Errno::NOMEM)?)
-}
-
-/// A memfd is a file, also to the limit of file sizes.
-fn lengthen(memory: &File, len: usize) -> io::Result<()> {
-    sys::check_file_size(len as u64)?;
-    memory.set_len(len as u64)
 }
 
 impl Working {
     /// The whole of the store's last commit in private memory.
-    pub(super) fn load(store: &dyn Store, reserve: usize) -> Result<Working> {
+    pub(super) fn load(store: &dyn Store, reserve: usize, tracker: Tracker) -> Result<Working> {
         let failed = |error: io::Error| {
             Error::from_io("load", error)
                 .path(store.path())
@@ -84,7 +82,7 @@ impl Working {
         // Addresses first: where there are not enough of them, nothing need be read.
         let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
         let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
-        lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
+        committed::lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
         let mut chunk = vec![0; FILL_BYTES.min(len)];
         let mut at = 0;
         while at < len {
@@ -97,51 +95,114 @@ impl Working {
             }
             at += count;
         }
-        Working::place(Base::Memory(memory), store, len, region).map_err(failed)
+        let committed = Committed::in_memory(memory);
+        Working::begin(committed, store, len, region, tracker).map_err(failed)
     }
 
     /// The page cache of the store's file, which holds its last commit.
-    pub(super) fn view(store: &dyn Store, reserve: usize) -> Result<Working> {
+    pub(super) fn view(store: &dyn Store, reserve: usize, tracker: Tracker) -> Result<Working> {
         let failed = |error| Error::from_io("view", error).path(store.path());
         let len = store.committed_len() as usize;
-        let place =
-            || Working::place(Base::PageCache, store, len, Region::reserve(pages(len)?.max(reserve))?);
-        place().map_err(failed)
+        let begin = || {
+            let region = Region::reserve(pages(len)?.max(reserve))?;
+            Working::begin(Committed::in_page_cache(), store, len, region, tracker)
+        };
+        begin().map_err(failed)
     }
 
-    fn place(base: Base, store: &dyn Store, len: usize, region: Region) -> io::Result<Working> {
+    fn begin(
+        committed: Committed,
+        store: &dyn Store,
+        len: usize,
+        region: Region,
+        tracker: Tracker,
+    ) -> io::Result<Working> {
+        let undo = committed.memory().is_some().then(Undo::default);
         let mapped = pages(len)?;
-        let pagemap = Pagemap::open()
-            .inspect_err(|error| log::warn!("no /proc/self/pagemap ({error}): commits compare all pages"))
-            .ok();
-        let mut working = Working { region, base, mapped: 0, anonymous_from: 0, private_bytes: 0, pagemap };
-        working.place_base(store, 0..mapped)?;
+        let mut working = Working {
+            region,
+            committed,
+            mapped: 0,
+            anonymous_from: 0,
+            undo,
+            tracker,
+            tracking: None,
+            changed: Vec::new(),
+            copies: PageSet::default(),
+            behind: Behind::default(),
+        };
+        working.place_committed(store, 0..mapped)?;
         working.mapped = mapped;
         working.anonymous_from = mapped;
         Ok(working)
     }
 
-    fn base_fd<'a>(&'a self, store: &'a dyn Store) -> io::Result<BorrowedFd<'a>> {
-        match &self.base {
-            Base::Memory(memory) => Ok(memory.as_fd()),
-            Base::PageCache => store.page_cache().ok_or_else(|| io::ErrorKind::Unsupported.into()),
+    fn sharing(&self) -> MapFlags {
+        if self.undo.is_some() { MapFlags::SHARED } else { PRIVATE }
+    }
+
+    fn addresses(&self, bytes: Range<usize>) -> Range<usize> {
+        let start = self.region.as_ptr() as usize;
+        start + bytes.start..start + bytes.end
+    }
+
+    fn cover(&mut self, bytes: Range<usize>) {
+        let is_all = bytes == (0..self.mapped);
+        let memory = self.addresses(bytes);
+        match &mut self.tracking {
+            Some(tracking) if is_all => tracking.cover_all(memory),
+            Some(tracking) => tracking.cover(memory),
+            None => {}
         }
     }
 
-    /// Maps the base over `bytes`: whatever was private there is gone.
-    fn place_base(&mut self, store: &dyn Store, bytes: Range<usize>) -> io::Result<()> {
-        let fd = self.base_fd(store)?.try_clone_to_owned()?;
-        self.region.place_file(bytes.clone(), fd.as_fd(), bytes.start as u64, STORES, PRIVATE)?;
-        self.region.keep_from_children(bytes)
+    /// Maps the committed image over `bytes`: whatever was private there is gone.
+    fn place_committed(&mut self, store: &dyn Store, bytes: Range<usize>) -> io::Result<()> {
+        let fd = self.committed.descriptor(store)?.try_clone_to_owned()?;
+        self.region.place_file(bytes.clone(), fd.as_fd(), bytes.start as u64, STORES, self.sharing())?;
+        self.region.keep_from_children(bytes.clone())?;
+        let page = sys::page_size();
+        self.copies.remove(bytes.start / page..bytes.end / page);
+        self.cover(bytes);
+        Ok(())
     }
 
     fn place_zeros(&mut self, bytes: Range<usize>) -> io::Result<()> {
         self.region.place_anonymous(bytes.clone(), STORES, PRIVATE)?;
-        self.region.keep_from_children(bytes)
+        self.region.keep_from_children(bytes.clone())?;
+        // A huge page that is tracked is split at its first store, for good, and at several times the cost.
+        self.region.refuse_huge_pages(bytes.clone());
+        self.cover(bytes);
+        Ok(())
     }
 
     pub(super) fn is_view(&self) -> bool {
-        matches!(self.base, Base::PageCache)
+        self.committed.memory().is_none()
+    }
+
+    /// Does the committed image lie under all of it?
+    pub(super) fn is_all_over_committed(&self) -> bool {
+        self.anonymous_from == self.mapped
+    }
+
+    /// May pages be found that were not stored to since the last commit?
+    pub(super) fn finds_pages_again(&self) -> bool {
+        !matches!(self.tracking, Some(Tracking::WriteProtect(_)))
+    }
+
+    /// Is every page found, whether it is there or not?
+    pub(super) fn looks_everywhere(&self) -> bool {
+        matches!(self.tracking, None | Some(Tracking::Declared))
+    }
+
+    /// Memory for pages that the committed image may show by itself.
+    pub(super) fn copies_bytes(&self) -> usize {
+        self.copies.count() * sys::page_size() + self.behind.bytes()
+    }
+
+    /// Do working and committed image still share their memory?
+    pub(super) fn is_one_memory(&self) -> bool {
+        self.undo.is_some()
     }
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
@@ -161,72 +222,115 @@ impl Working {
         unsafe { std::slice::from_raw_parts_mut(self.region.as_ptr(), len) }
     }
 
-    /// The runs of pages below `len` that may differ from the base: private copies.
-    pub(super) fn private_pages(&self, len: usize) -> Vec<Range<usize>> {
-        if len == 0 {
-            return Vec::new();
+    /// Makes ready for changes to `range`, which the commit will be told of.
+    pub(super) fn expect_edit(&mut self, store: &dyn Store, range: Range<usize>) -> io::Result<()> {
+        if self.undo.as_ref().is_some_and(|undo| !undo.takes(range.len())) {
+            self.split(store)?;
         }
-        // A map that cannot be read is no reason to lose a store: every page is then a candidate.
-        let all = || std::iter::once(0..self.mapped).collect();
-        let Some(pagemap) = &self.pagemap else { return all() };
-        pagemap.private_pages(self.region.as_ptr() as usize, len).unwrap_or_else(|error| {
-            log::warn!("/proc/self/pagemap: {error}");
-            all()
-        })
+        // Not `bytes`, which would borrow all of `self`; the same slice, and the same proof.
+        if let Some(mut undo) = self.undo.take() {
+            undo.keep(self.bytes(range.end), range);
+            self.undo = Some(undo);
+        }
+        Ok(())
     }
 
-    /// Bytes of the last commit.
-    pub(super) fn read_committed(&self, store: &dyn Store, buf: &mut [u8], offset: usize) -> Result<()> {
-        match &self.base {
-            Base::Memory(memory) => memory
-                .read_exact_at(buf, offset as u64)
-                .map_err(|error| Error::from_io("read the committed image", error).path(store.path())),
-            Base::PageCache => store.read_committed(buf, offset as u64),
+    /// Makes ready for stores anywhere, which the commit has to find.
+    pub(super) fn expect_stores(&mut self, store: &dyn Store) -> io::Result<()> {
+        if self.tracking.is_some() {
+            return Ok(());
+        }
+        self.split(store)?;
+        if self.committed.is_dense(self.mapped) {
+            self.region.map_pages(0..self.mapped);
+        }
+        // What was edited so far was declared.
+        self.tracking = Some(Tracking::begin(self.tracker, self.addresses(0..self.mapped)));
+        Ok(())
+    }
+
+    /// From one memory to private copies over the committed image: what was edited and is not committed moves into such copies. On
+    /// an error everything is as it was.
+    fn split(&mut self, store: &dyn Store) -> io::Result<()> {
+        if self.undo.is_none() {
+            return Ok(());
+        }
+        // Where the kernel refuses such a mapping (overcommitted memory), it is to do so before the present one is gone.
+        let fd = self.committed.descriptor(store)?.try_clone_to_owned()?;
+        Region::reserve(self.mapped)?.place_file(0..self.mapped, fd.as_fd(), 0, STORES, PRIVATE)?;
+
+        let Some(undo) = self.undo.take() else { return Ok(()) };
+        let edited: Vec<(usize, Vec<u8>)> =
+            undo.ranges().map(|range| (range.start, self.bytes(self.mapped)[range].to_vec())).collect();
+        undo.apply(self.bytes_mut(self.mapped));
+        let placed = self.place_committed(store, 0..self.mapped);
+        if placed.is_err() {
+            self.undo = Some(Undo::default());
+            self.place_committed(store, 0..self.mapped)?;
+            self.undo = Some(undo);
+        }
+        for (start, bytes) in edited {
+            self.bytes_mut(self.mapped)[start..start + bytes.len()].copy_from_slice(&bytes);
+        }
+        placed
+    }
+
+    /// Adds the pages that were stored to since they were last asked for to `changed`.
+    /// `at_rest` says that no store can come meanwhile.
+    pub(super) fn find_changes(&mut self, len: usize, at_rest: bool) {
+        let Ok(end) = pages(len) else { return };
+        let memory = self.addresses(0..end.min(self.mapped));
+        if let Some(tracking) = &mut self.tracking
+            && !memory.is_empty()
+        {
+            tracking.take_changed(memory, at_rest, &mut self.changed);
+            tracker::normalise(&mut self.changed);
         }
     }
 
-    /// Counts declared edits as private copies: each touches its pages and at most one more.
-    pub(super) fn note_private(&mut self, bytes: usize, ranges: usize) {
-        self.private_bytes =
-            self.private_bytes.saturating_add(bytes).saturating_add(ranges * sys::page_size());
-    }
-
-    pub(super) fn wants_memory_back(&self) -> bool {
-        self.private_bytes > PRIVATE_BYTES_MAX
-    }
-
-    /// Makes room from `from` to `to` bytes, all zeros. On an error nothing visible has changed.
-    pub(super) fn grow(&mut self, store: &dyn Store, from: usize, to: usize) -> io::Result<()> {
+    /// Makes room from `from` to `to` bytes, all zeros; `was_cut` says that it was shorter than the last commit meanwhile. On an
+    /// error nothing visible has changed.
+    pub(super) fn grow(
+        &mut self,
+        store: &dyn Store,
+        from: usize,
+        to: usize,
+        was_cut: bool,
+    ) -> io::Result<()> {
         let page = sys::page_size();
+        if was_cut {
+            // What a rollback brings back is not to be covered with zeros.
+            self.split(store)?;
+        }
         let (first, end) = (pages(from)?, pages(to)?);
         if end > self.region.len() {
             self.move_to(store, end.max(self.region.len().saturating_mul(2)), end)?;
         }
         if end > first {
             // Only a committed image in memory that has nothing there can lie under the new pages.
-            let over_base = match &self.base {
-                Base::Memory(memory)
+            let over_committed = match self.committed.memory() {
+                Some(memory)
                     if self.anonymous_from == self.mapped
                         && first >= pages(store.committed_len() as usize)? =>
                 {
                     if memory.metadata()?.len() < end as u64 {
-                        lengthen(memory, end)?;
+                        committed::lengthen(memory, end)?;
                     }
-                    Some(memory.try_clone()?)
+                    true
                 }
-                _ => None,
+                _ => false,
             };
-            match over_base {
-                Some(memory) => {
-                    self.region.place_file(first..end, memory.as_fd(), first as u64, STORES, PRIVATE)?;
-                    self.region.keep_from_children(first..end)?;
-                    self.anonymous_from = end.max(self.mapped);
+            if over_committed {
+                if self.is_one_memory() {
+                    // Edits from before a cut in the same transaction.
+                    self.committed.clear(first..end)?;
                 }
-                None => {
-                    // Up to the end of what is mapped: behind the first anonymous page nothing of the base shows through.
-                    self.place_zeros(first..end.max(self.mapped))?;
-                    self.anonymous_from = self.anonymous_from.min(first);
-                }
+                self.place_committed(store, first..end)?;
+                self.anonymous_from = end.max(self.mapped);
+            } else {
+                // Up to the end of what is mapped: behind the first anonymous page nothing of the committed image shows through.
+                self.place_zeros(first..end.max(self.mapped))?;
+                self.anonymous_from = self.anonymous_from.min(first);
             }
             self.mapped = self.mapped.max(end);
         }
@@ -239,119 +343,204 @@ impl Working {
         Ok(())
     }
 
-    /// Moves to a larger region: the base is mapped there again, and what is private is copied.
+    /// Moves to a larger region: the committed image is mapped there again, and what is private is copied.
     fn move_to(&mut self, store: &dyn Store, reserve: usize, least: usize) -> io::Result<()> {
+        // Memory that is mapped anew counts as not stored to.
+        self.find_changes(self.mapped, false);
         // Twice the size is a wish; where addresses are scarce, what is needed must do.
         let mut region = Region::reserve(reserve).or_else(|_| Region::reserve(least))?;
         let based = self.anonymous_from;
-        region.place_file(0..based, self.base_fd(store)?, 0, STORES, PRIVATE)?;
+        region.place_file(0..based, self.committed.descriptor(store)?, 0, STORES, self.sharing())?;
         region.place_anonymous(based..self.mapped, STORES, PRIVATE)?;
+        region.refuse_huge_pages(based..self.mapped);
         region.keep_from_children(0..self.mapped)?;
-        for run in self.private_pages(self.mapped) {
-            let source = &self.bytes(self.mapped)[run.clone()];
-            let target = region.as_ptr().wrapping_add(run.start);
-            // SAFETY: the new region's first `mapped` bytes were placed writable above, nobody else knows them yet, and
-            // `run` lies within; the old region is another mapping, so the two do not overlap.
-            unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target, source.len()) };
+        if !self.is_one_memory() {
+            for run in tracker::private_pages(self.addresses(0..self.mapped)) {
+                let source = &self.bytes(self.mapped)[run.clone()];
+                let target = region.as_ptr().wrapping_add(run.start);
+                // SAFETY: the new region's first `mapped` bytes were placed writable above, nobody else knows them yet, and
+                // `run` lies within; the old region is another mapping, so the two do not overlap.
+                unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target, source.len()) };
+            }
         }
         self.region = region;
+        self.cover(0..self.mapped);
         Ok(())
     }
 
-    /// After a successful commit: the committed image takes the changes over, and their private copies are let go.
+    /// Before a commit: what it replaces is kept wherever a view's page cache will be behind.
+    pub(super) fn keep_committed(&mut self, store: &dyn Store, batch: &Batch<'_>) -> Result<()> {
+        if !self.is_view() || self.tracking.is_none() || self.behind.is_full() {
+            return Ok(());
+        }
+        let page = sys::page_size();
+        let len = store.committed_len() as usize;
+        let mut next = 0;
+        for extent in batch.extents {
+            let end = extent.end().div_ceil(page as u64) as usize;
+            for number in next.max(extent.offset as usize / page)..end {
+                let bytes = number * page..((number + 1) * page).min(len).max(number * page);
+                let shown = match self.behind.get(bytes.clone()) {
+                    Some(_) => continue,
+                    None if bytes.is_empty() => Some(&[][..]),
+                    None if store.is_behind(bytes.start as u64..bytes.end as u64)? => None,
+                    None => self.committed.bytes(bytes),
+                };
+                self.behind.keep(store, number, shown)?;
+            }
+            next = end;
+        }
+        Ok(())
+    }
+
+    /// After a successful commit: the committed image takes the changes over. `copies` are the pages that the commit looked at.
+    /// With `keep_copies` stores may go on meanwhile: no copy is taken away.
     pub(super) fn fold(
         &mut self,
+        store: &dyn Store,
         batch: &Batch<'_>,
         committed_before: usize,
-        private: &[Range<usize>],
-        keep_private: bool,
+        copies: &[Range<usize>],
+        keep_copies: bool,
     ) -> io::Result<()> {
-        let len = batch.len as usize;
-        let end = pages(len)?;
-        if let Base::Memory(memory) = &self.base {
-            let cut = batch.len_min as usize;
-            if cut < committed_before {
-                // A hole, not a truncation: that would take private pages of the working image with it (mmap(2), ftruncate(2)).
-                rustix::fs::fallocate(
-                    memory,
-                    FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-                    cut as u64,
-                    (pages(committed_before)? - cut) as u64,
-                )?;
+        let page = sys::page_size();
+        let end = pages(batch.len as usize)?;
+        match &mut self.undo {
+            Some(undo) => {
+                undo.clear();
+                self.committed.fold_length(batch, committed_before)?;
+                // Edits beyond the new end, from before it was cut.
+                self.committed.clear(end..self.mapped.max(end))?;
             }
-            // It is never shorter than the last commit.
-            if len > committed_before && memory.metadata()?.len() < end as u64 {
-                lengthen(memory, end)?;
-            }
-            let mut bytes = batch.bytes;
-            for extent in batch.extents {
-                let (these, rest) = bytes.split_at(extent.len as usize);
-                memory.write_all_at(these, extent.offset)?;
-                bytes = rest;
-            }
+            None => self.committed.fold(store, batch, committed_before)?,
         }
+        self.behind.fold(batch);
+        self.changed.clear();
         if self.mapped > end {
             self.region.clear(end..self.mapped)?;
+            self.copies.remove(end / page..self.mapped / page);
             self.mapped = end;
             self.anonymous_from = self.anonymous_from.min(end);
         }
-        if keep_private || self.is_view() {
-            // A view's data file may be behind: the private copies are what shows the commit.
-            let found = private.iter().map(Range::len).sum();
-            self.private_bytes = self.private_bytes.max(found);
+        if self.is_one_memory() {
             return Ok(());
         }
-        if let Base::Memory(memory) = &self.base
-            && self.anonymous_from < self.mapped
-        {
+        for run in copies {
+            self.copies.insert(run.start / page..run.end.min(end).div_ceil(page));
+        }
+        if keep_copies || self.is_view() {
+            // A view's data file may be behind: the private copies are what shows the commit.
+            return Ok(());
+        }
+        if self.anonymous_from < self.mapped {
             // The committed image has bytes for these pages now.
-            let memory = memory.try_clone()?;
             let bytes = self.anonymous_from..self.mapped;
-            self.region.place_file(bytes.clone(), memory.as_fd(), bytes.start as u64, STORES, PRIVATE)?;
-            self.region.keep_from_children(bytes)?;
+            self.place_committed(store, bytes)?;
             self.anonymous_from = self.mapped;
         }
-        for run in private {
-            let run = run.start..run.end.min(self.mapped).max(run.start);
-            if let Err(error) = self.region.drop_private(run) {
-                // Locked memory cannot be dropped (madvise(2)). The copies are what is committed: they only cost memory.
-                log::debug!("private copies stay: {error}");
-            }
+        if matches!(self.tracking, Some(Tracking::PrivateCopies(_))) {
+            // Otherwise the next commit would look at them again.
+            self.drop_copies(|_| true);
         }
         Ok(())
     }
 
-    /// Maps everything from the base again. The base must hold the last commit, and nothing else may have been stored.
+    /// Lets go of the private copies of committed pages that `fit`: the committed image shows the same. The caller knows that
+    /// nothing was stored to them since.
+    pub(super) fn drop_copies(&mut self, fit: impl Fn(Range<usize>) -> bool) {
+        let page = sys::page_size();
+        let end = self.anonymous_from;
+        let runs: Vec<_> = self
+            .copies
+            .runs()
+            .map(|run| run.start * page..(run.end * page).min(end))
+            .filter(|run| !run.is_empty() && fit(run.clone()))
+            .collect();
+        if let Err(error) = self.region.drop_private(&runs) {
+            // Locked memory cannot be dropped (madvise(2)). The copies are what is committed: they only cost memory.
+            log::debug!("private copies stay: {error}");
+        }
+        for run in runs {
+            self.copies.remove(run.start / page..run.end / page);
+        }
+    }
+
+    /// Maps everything from the committed image again. It must hold the last commit, and nothing else may have been stored.
     pub(super) fn refresh(&mut self, store: &dyn Store) -> io::Result<()> {
         let end = pages(store.committed_len() as usize)?;
         if end > self.mapped {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.place_base(store, 0..end)?;
-        if self.mapped > end {
-            self.region.clear(end..self.mapped)?;
-        }
-        self.mapped = end;
+        self.unmap_beyond(end)?;
+        self.place_committed(store, 0..end)?;
         self.anonymous_from = end;
-        self.private_bytes = 0;
+        self.changed.clear();
         Ok(())
     }
 
-    /// Makes the working image the last commit again.
-    pub(super) fn roll_back(&mut self, store: &dyn Store) -> Result<()> {
+    fn unmap_beyond(&mut self, end: usize) -> io::Result<()> {
+        if self.mapped > end {
+            self.region.clear(end..self.mapped)?;
+            let page = sys::page_size();
+            self.copies.remove(end / page..self.mapped / page);
+            self.mapped = end;
+            self.anonymous_from = self.anonymous_from.min(end);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the private copies of pages that changed since the last commit, if it is known which, and that is all that changed.
+    fn drop_changes(&mut self, store: &dyn Store, declared: &[Range<usize>]) -> bool {
+        let page = sys::page_size();
+        let len = store.committed_len() as usize;
+        let is_known = matches!(self.tracking, Some(Tracking::WriteProtect(_)));
+        if !is_known || !self.is_all_over_committed() || len.next_multiple_of(page) != self.mapped {
+            return false;
+        }
+        self.find_changes(self.mapped, false);
+        let mut runs = std::mem::take(&mut self.changed);
+        let whole_pages = |range: &Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
+        runs.extend(declared.iter().map(whole_pages));
+        tracker::normalise(&mut runs);
+        // Locked memory cannot be dropped (madvise(2)).
+        if let Err(error) = self.region.drop_private(&runs) {
+            log::debug!("private copies stay: {error}");
+            return false;
+        }
+        for run in runs {
+            self.copies.remove(run.start / page..run.end / page);
+        }
+        true
+    }
+
+    /// Makes the working image the last commit again. `declared` are the ranges that were edited since.
+    pub(super) fn roll_back(&mut self, store: &dyn Store, declared: &[Range<usize>]) -> Result<()> {
         let failed = |error| Error::from_io("roll back", error).path(store.path());
+        if let Some(undo) = self.undo.take() {
+            undo.apply(self.bytes_mut(self.mapped));
+            self.undo = Some(Undo::default());
+            let end = pages(store.committed_len() as usize).map_err(failed)?;
+            return self.unmap_beyond(end).map_err(failed);
+        }
         if !self.is_view() {
-            return self.refresh(store).map_err(failed);
+            return if self.drop_changes(store, declared) {
+                Ok(())
+            } else {
+                self.refresh(store).map_err(failed)
+            };
         }
         // The data file may be behind the last commit; but a page that differs from it is a private copy here (it was
-        // committed by storing to it), so only private pages need their committed bytes put back, and those pages that
-        // lie over nothing.
+        // committed by storing to it), so only pages that were changed need their committed bytes put back, and those pages
+        // that lie over nothing.
         let len = store.committed_len() as usize;
         let end = pages(len).map_err(failed)?;
-        let over_nothing = self.anonymous_from..len.max(self.anonymous_from);
-        let runs = self.private_pages(len);
+        self.find_changes(self.mapped, false);
+        let mut runs = std::mem::take(&mut self.changed);
+        runs.extend(declared.iter().cloned());
+        runs.push(self.anonymous_from..len.max(self.anonymous_from));
+        tracker::normalise(&mut runs);
         let mut committed = vec![0; FILL_BYTES.min(len)];
-        for run in runs.into_iter().chain([over_nothing]) {
+        for run in runs {
             let stop = run.end.min(len);
             let mut at = run.start;
             while at < stop {
@@ -365,11 +554,10 @@ impl Working {
                 at = piece.end;
             }
         }
-        if self.mapped > end {
-            self.region.clear(end..self.mapped).map_err(failed)?;
-            self.mapped = end;
-            self.anonymous_from = self.anonymous_from.min(end);
-        }
+        self.unmap_beyond(end).map_err(failed)?;
+        // What was put back is no change.
+        self.find_changes(self.mapped, false);
+        self.changed.clear();
         Ok(())
     }
 }

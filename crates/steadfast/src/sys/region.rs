@@ -130,16 +130,43 @@ impl Region {
         self.place_anonymous(bytes, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
     }
 
-    /// Drops this process's private copies of the pages at `bytes` (`MADV_DONTNEED`): the next access reads the backing
-    /// file, or zeros where there is none.
-    pub(crate) fn drop_private(&mut self, bytes: Range<usize>) -> io::Result<()> {
+    /// Drops this process's private copies of the pages in these runs (`MADV_DONTNEED`): the next access reads the backing
+    /// file, or zeros where there is none. After an error some are gone.
+    pub(crate) fn drop_private(&mut self, runs: &[Range<usize>]) -> io::Result<()> {
+        for bytes in runs.iter().filter(|bytes| !bytes.is_empty()) {
+            self.check(bytes);
+            // SAFETY: only our own pages change (checked above), and `&mut self` says that no reference into them lives.
+            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontNeed)? };
+        }
+        Ok(())
+    }
+
+    /// Maps the pages of `bytes` ahead of their first use, as far as the kernel can.
+    pub(crate) fn map_pages(&mut self, bytes: Range<usize>) {
         self.check(&bytes);
         if bytes.is_empty() {
-            return Ok(());
+            return;
         }
-        // SAFETY: only our own pages change (checked above), and `&mut self` says that no reference into them lives.
-        unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontNeed)? };
-        Ok(())
+        // SAFETY: changes no byte; where a page cannot be had it is an error here, not a signal (madvise(2)).
+        let mapped =
+            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxPopulateRead) };
+        if let Err(error) = mapped {
+            log::debug!("pages are mapped when they are used: {error}");
+        }
+    }
+
+    /// Has the kernel back these pages one by one. Where it knows no others that is no error.
+    pub(crate) fn refuse_huge_pages(&mut self, bytes: Range<usize>) {
+        self.check(&bytes);
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: changes no byte.
+        let refused =
+            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxNoHugepage) };
+        if let Err(error) = refused {
+            log::debug!("huge pages are not refused: {error}");
+        }
     }
 
     /// Keeps `bytes` out of forked children: an access there is then a fault, never a shared fate.
