@@ -1,0 +1,3 @@
+//! The benchmarks, one a file.
+
+pub(crate) mod commit;

@@ -1,0 +1,58 @@
+//! `mmap(MAP_SHARED)` and `msync(MS_SYNC)`, as plainly as the kernel has them.
+//!
+//! # Safety
+//!
+//! This file is trusted with the address and the length of one mapping, which it makes and unmaps. The file behind it is
+//! in a folder of the benchmark's own: nothing else writes or truncates it.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::path::Path;
+use std::ptr;
+
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
+
+use crate::Result;
+
+/// A whole file, mapped shared.
+pub(crate) struct SharedMap {
+    start: *mut c_void,
+    len: usize,
+}
+
+impl SharedMap {
+    pub(crate) fn open(path: &Path) -> Result<SharedMap> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let len = usize::try_from(file.metadata()?.len())?;
+        // SAFETY: the kernel chooses addresses that nothing uses.
+        let start = unsafe {
+            mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)?
+        };
+        Ok(SharedMap { start, len })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is readable, `len` bytes long, and nothing changes it while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.len) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is readable and writable, `len` bytes long, and borrowed for this slice alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.len) }
+    }
+
+    /// Durable on return.
+    pub(crate) fn sync(&self) -> Result<()> {
+        // SAFETY: `start` and `len` are the whole mapping, which lives as long as `self`.
+        Ok(unsafe { msync(self.start, self.len, MsyncFlags::SYNC)? })
+    }
+}
+
+impl Drop for SharedMap {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is our own, and no slice of it outlives `self`.
+        let unmapped = unsafe { munmap(self.start, self.len) };
+        debug_assert!(unmapped.is_ok(), "a mapping of our own can be unmapped");
+    }
+}
