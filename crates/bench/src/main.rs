@@ -12,6 +12,7 @@ mod disk;
 mod harness;
 mod machine;
 mod peers;
+mod process;
 mod report;
 mod shared_map;
 mod stats;
@@ -54,15 +55,80 @@ enum Bench {
     /// What one commit of scattered stores costs
     Commit {
         /// Pages changed by a commit
-        #[arg(long, value_delimiter = ',', default_value = "1,16,256,4096")]
+        #[arg(long, value_delimiter = ',', default_value = "1,16,256,4096", value_parser = positive)]
         pages: Vec<usize>,
         /// Rounds after the warm-up (default: by pages)
-        #[arg(long)]
+        #[arg(long, value_parser = positive)]
         rounds: Option<usize>,
         /// Only these systems
         #[arg(long, value_delimiter = ',')]
         systems: Vec<String>,
     },
+    /// Commits a second, checkpoints included, and what reaches the disk
+    Sustained {
+        /// Seconds for each system and count of pages
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+        /// Pages changed by a commit
+        #[arg(long, value_delimiter = ',', default_value = "16,256", value_parser = positive)]
+        pages: Vec<usize>,
+    },
+    /// What the first store to a resident page costs
+    FirstStore {
+        /// Rounds (default: by pages)
+        #[arg(long, value_parser = positive)]
+        rounds: Option<usize>,
+    },
+    /// Reads of resident maps
+    Load {
+        /// Rounds after the warm-up
+        #[arg(long, default_value = "31", value_parser = positive)]
+        rounds: usize,
+    },
+    /// Views of a 64 MiB and a 64 GiB sparse file
+    Sparse {
+        /// Rounds after the warm-up
+        #[arg(long, default_value = "10", value_parser = positive)]
+        rounds: usize,
+    },
+    /// Whether commits grow slower over time
+    Decay {
+        /// Commits in all
+        #[arg(long, default_value_t = 100_000)]
+        commits: usize,
+    },
+    /// Recovery of a file whose writer was killed
+    Recovery {
+        /// Rounds
+        #[arg(long, default_value = "5", value_parser = positive)]
+        rounds: usize,
+    },
+    /// Many writers on one device
+    Threads {
+        /// Writers at once
+        #[arg(long, value_delimiter = ',', default_value = "1,2,4,8", value_parser = positive)]
+        threads: Vec<usize>,
+        /// Rounds after the warm-up
+        #[arg(long, default_value = "5", value_parser = positive)]
+        rounds: usize,
+    },
+    /// Memory above the data while commits go on
+    Memory {
+        /// Seconds in all
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
+    /// Opens of clean files
+    Open {
+        /// Rounds
+        #[arg(long, default_value = "9", value_parser = positive)]
+        rounds: usize,
+    },
+    /// The machine, and how each system is set up
+    About,
+    /// The part of `recovery` that dies
+    #[command(hide = true)]
+    WriteUntilKilled { path: PathBuf },
 }
 
 /// What a benchmark found.
@@ -90,6 +156,17 @@ fn run(cli: &Cli) -> Result<()> {
     let mut notes: Vec<String> = machine.collect();
     let outcome = match &cli.bench {
         Bench::Commit { pages, rounds, systems } => benches::commit::run(scale, pages, *rounds, systems)?,
+        Bench::Sustained { seconds, pages } => benches::sustained::run(scale, *seconds, pages)?,
+        Bench::FirstStore { rounds } => benches::first_store::run(scale, *rounds)?,
+        Bench::Load { rounds } => benches::load::run(scale, *rounds)?,
+        Bench::Sparse { rounds } => benches::sparse::run(scale, *rounds)?,
+        Bench::Decay { commits } => benches::decay::run(scale, *commits)?,
+        Bench::Recovery { rounds } => benches::recovery::run(scale, *rounds)?,
+        Bench::Threads { threads, rounds } => benches::threads::run(scale, threads, *rounds)?,
+        Bench::Memory { seconds } => benches::memory::run(scale, *seconds)?,
+        Bench::Open { rounds } => benches::open::run(scale, *rounds)?,
+        Bench::About => benches::about::run(scale)?,
+        Bench::WriteUntilKilled { path } => return benches::recovery::write_until_killed(path),
     };
     notes.extend(outcome.notes);
     report::print(&outcome.rows, &notes, scale.json)
@@ -107,4 +184,12 @@ fn bytes(text: &str) -> Result<usize, String> {
     };
     let number: usize = digits.parse().map_err(|_| format!("{text} is not a size"))?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is beyond the address space"))
+}
+
+/// A count of at least one: of none there is no median.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("{text} is not a count of at least 1")),
+        Ok(count) => Ok(count),
+    }
 }

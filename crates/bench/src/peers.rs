@@ -10,7 +10,7 @@ pub(crate) mod steadfast;
 use crate::Result;
 use crate::data::Edit;
 use crate::disk::Ground;
-use crate::harness::Lap;
+use crate::harness::{Entry, Lap};
 
 /// A store that makes changes durable.
 pub(crate) trait Peer {
@@ -73,4 +73,15 @@ pub(crate) fn setups(systems: &[&System]) -> Vec<String> {
     let mut lines = vec!["How each is set up:".to_owned()];
     lines.extend(systems.iter().map(|system| format!("  {}: {}", system.name, system.setup)));
     lines
+}
+
+/// An open system, or why it could not be opened.
+pub(crate) fn open(system: &System, ground: &Ground) -> Result<Entry, String> {
+    match system.open {
+        Open::With(open) => {
+            let peer = open(ground).map_err(|error| ground.without_place(&error.to_string()))?;
+            Ok(Entry::new(system.name, peer))
+        }
+        Open::Never(reason) => Err(reason.to_owned()),
+    }
 }

@@ -3,7 +3,7 @@
 use crate::data::PAGE_BYTES;
 use crate::disk::Ground;
 use crate::harness::{self, Effort, Entry};
-use crate::peers::{self, Open, System};
+use crate::peers;
 use crate::report::Row;
 use crate::{Outcome, Result, Scale};
 
@@ -20,7 +20,7 @@ pub(crate) fn run(
     let mut refused = Vec::new();
     let mut entries = Vec::new();
     for &system in &systems {
-        match open(system, &ground) {
+        match peers::open(system, &ground) {
             Ok(entry) => entries.push(entry),
             Err(reason) => refused.push((system.name, reason)),
         }
@@ -55,17 +55,6 @@ pub(crate) fn run(
             .to_owned(),
     );
     Ok(Outcome { rows, notes })
-}
-
-/// An open system, or why it could not be opened.
-pub(crate) fn open(system: &System, ground: &Ground) -> Result<Entry, String> {
-    match system.open {
-        Open::With(open) => {
-            let peer = open(ground).map_err(|error| ground.without_place(&error.to_string()))?;
-            Ok(Entry::new(system.name, peer))
-        }
-        Open::Never(reason) => Err(reason.to_owned()),
-    }
 }
 
 fn measured(row: Row, entries: &[Entry], entry: &Entry) -> Row {

@@ -1,0 +1,108 @@
+//! What the first store to a resident page costs: a fault, and what the fault does.
+
+use std::time::Instant;
+
+use steadfast::AtomicMapping;
+
+use crate::data::{self, Edit, PAGE_BYTES, Random};
+use crate::disk::Ground;
+use crate::peers::steadfast::{Base, Stores, open_map, store};
+use crate::report::Row;
+use crate::shared_map::SharedMap;
+use crate::stats::{Samples, micros};
+use crate::{Outcome, Result, Scale};
+
+const PAGES: [usize; 3] = [16, 256, 4096];
+
+/// How pages stand when they are stored to.
+const WHEN: [&str; 2] = ["first-touch", "after-commit"];
+
+/// One way to store, with its time for each page: at the first touch, and again after a commit.
+struct Way {
+    name: &'static str,
+    map: AtomicMapping,
+    stores: Stores,
+    per_page: [Samples; 2],
+}
+
+pub(crate) fn run(scale: &Scale, rounds: Option<usize>) -> Result<Outcome> {
+    let ground = Ground::new(&scale.dir, scale.size, 0)?;
+    let mut shared = SharedMap::open(&ground.data_file("shared")?)?;
+    // Every page of it was stored to and synced before: from here on each first store comes after an msync.
+    shared.bytes_mut().iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = byte.wrapping_add(1));
+    shared.sync()?;
+    let ways = [
+        ("steadfast-stores", Base::Load, Stores::Plain),
+        ("steadfast-declared", Base::Load, Stores::Declared),
+        ("steadfast-view-stores", Base::View, Stores::Plain),
+        ("steadfast-view-declared", Base::View, Stores::Declared),
+    ];
+    let mut ways = ways
+        .into_iter()
+        .map(|(name, base, stores)| {
+            let map = open_map(&ground.data_file(name)?, base)?;
+            data::touch(&map);
+            Ok(Way { name, map, stores, per_page: Default::default() })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut random = Random::new(1);
+    // Each page is touched first only once.
+    let mut fresh = random.permutation(ground.len / PAGE_BYTES).into_iter();
+    let mut rows = Vec::new();
+    for pages in PAGES {
+        let rounds = rounds.unwrap_or(match pages {
+            0..=16 => 60,
+            17..=256 => 30,
+            _ => 8,
+        });
+        let mut after_msync = Samples::default();
+        for way in &mut ways {
+            way.per_page = Default::default();
+        }
+        for _ in 0..rounds {
+            let edits: Vec<Edit> =
+                fresh.by_ref().take(pages).map(|page| data::within(&mut random, page)).collect();
+            if edits.len() < pages {
+                break;
+            }
+            for when in 0..WHEN.len() {
+                let start = Instant::now();
+                let bytes = shared.bytes_mut();
+                edits.iter().for_each(|edit| edit.store(bytes));
+                after_msync.push(micros(start.elapsed()) / pages as f64);
+                shared.sync()?;
+                for way in &mut ways {
+                    let start = Instant::now();
+                    store(&mut way.map, way.stores, &edits)?;
+                    way.per_page[when].push(micros(start.elapsed()) / pages as f64);
+                    way.map.commit()?;
+                }
+                ground.settle()?;
+            }
+        }
+        if after_msync.count() == 0 {
+            let note = "the data set has too few pages: ask for a larger --size";
+            rows.push(Row::new("first-store", "all").with("pages", pages).with("note", note));
+            continue;
+        }
+        let base = after_msync.p50();
+        let row = Row::new("first-store", "map-shared").with("pages", pages).with("when", "after-msync");
+        rows.push(row.figure("p50_us_per_page", base).figure("vs_shared", 1.0));
+        for way in &ways {
+            for (when, samples) in WHEN.into_iter().zip(&way.per_page) {
+                let row = Row::new("first-store", way.name).with("pages", pages).with("when", when);
+                let p50 = samples.p50();
+                rows.push(row.figure("p50_us_per_page", p50).figure("vs_shared", p50 / base));
+            }
+        }
+    }
+    for way in ways {
+        way.map.close()?;
+    }
+    let notes = vec![
+        "One store of 8 bytes to each of so many random resident pages; the time of all, divided by the pages.".to_owned(),
+        "first-touch: never stored to since the open; after-commit: stored to, committed, and stored to again.".to_owned(),
+        "map-shared: MAP_SHARED, stored to and synced with msync before.".to_owned(),
+    ];
+    Ok(Outcome { rows, notes })
+}
