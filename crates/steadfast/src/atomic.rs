@@ -4,6 +4,7 @@ mod behind;
 mod capture;
 mod committed;
 mod compare;
+mod declared;
 mod options;
 mod tracker;
 mod undo;
@@ -26,6 +27,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::range;
 use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
+use capture::Capture;
+use declared::Declared;
 use working::Working;
 
 /// Private copies of pages that the committed image shows too may take this much before they are given back.
@@ -70,8 +73,8 @@ pub struct AtomicMapping {
     len: usize,
     /// The smallest length since the last commit.
     len_min: usize,
-    /// Ranges that the program said it would change, since the last commit.
-    declared: Vec<Range<usize>>,
+    /// What the program said it would change, since the last commit.
+    declared: Declared,
     /// All of it was lent out mutably since the last commit: the kernel must be asked what changed.
     lent_whole: bool,
     /// A raw pointer was handed out: stores may come at any time, so every commit asks.
@@ -107,7 +110,7 @@ impl AtomicMapping {
             disk,
             len,
             len_min: len,
-            declared: Vec::new(),
+            declared: Declared::default(),
             lent_whole: false,
             lent_raw: false,
             given_back: CommitId::default(),
@@ -179,27 +182,36 @@ impl AtomicMapping {
         self.check_process("edit")?;
         let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, "edit"))?;
         if !range.is_empty() {
-            self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
-                Error::from_io("edit", error)
-                    .path(self.store.path())
-                    .range(range.start as u64..range.end as u64)
-                    .advice("nothing changed; declare smaller edits, or commit between them")
-            })?;
-            self.declared.push(range.clone());
+            self.expect_edit(&range, "edit")?;
+            self.declared.lend(range.clone());
         }
         Ok(&mut self.working.bytes_mut(self.len)[range])
     }
 
-    /// Copies `bytes` to `offset`: a declared edit.
+    /// Copies `bytes` to `offset`: a declared edit, and the cheapest one.
     ///
     /// # Errors
     ///
     /// As [`edit`](AtomicMapping::edit), which has an example.
     pub fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.check_process("write_at")?;
         let range = range::span(offset, bytes.len(), self.len)
             .map_err(|error| self.range_error(error, "write_at"))?;
-        self.edit(range)?.copy_from_slice(bytes);
+        if !range.is_empty() {
+            self.expect_edit(&range, "write_at")?;
+            self.declared.write(offset, bytes);
+            self.working.bytes_mut(self.len)[range].copy_from_slice(bytes);
+        }
         Ok(())
+    }
+
+    fn expect_edit(&mut self, range: &Range<usize>, operation: &'static str) -> Result<()> {
+        self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
+            Error::from_io(operation, error)
+                .path(self.store.path())
+                .range(range.start as u64..range.end as u64)
+                .advice("nothing changed; declare smaller edits, or commit between them")
+        })
     }
 
     /// Copies bytes at `offset` into `buf`.
@@ -330,13 +342,15 @@ impl AtomicMapping {
         self.check(operation)?;
         let committed_len = self.store.committed_len() as usize;
         let search = self.lent_whole || self.lent_raw;
-        let capture = self.capture(search)?;
-        let batch = Batch {
-            len_min: self.len_min.min(committed_len) as u64,
-            len: self.len as u64,
-            extents: &capture.extents,
-            bytes: &capture.bytes,
+        let len_min = self.len_min.min(committed_len) as u64;
+        let capture = if search { self.capture()? } else { Capture::default() };
+        let (extents, bytes) = if search {
+            (&*capture.extents, &*capture.bytes)
+        } else {
+            self.declared.settle(self.working.bytes(self.len));
+            self.declared.record()
         };
+        let batch = Batch { len_min, len: self.len as u64, extents, bytes };
         self.working.keep_committed(&*self.store, &batch)?;
         // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
         let id = record(&mut *self.store, &batch)?;
@@ -456,6 +470,9 @@ impl AtomicMapping {
             self.working
                 .grow(&*self.store, self.len, len, was_cut)
                 .map_err(|error| Error::from_io("resize", error).path(self.store.path()))?;
+        }
+        if len < self.len {
+            self.declared.look_again();
         }
         self.len = len;
         self.len_min = self.len_min.min(len);

@@ -20,7 +20,7 @@ impl Extent {
     }
 }
 
-/// One step from a committed state to the next: cut to `len_min`, grow with zeros to `len`, then put the extents.
+/// One step from a committed state to the next: cut to `len_min`, grow with zeros to `len`, then put the extents one by one.
 ///
 /// ```
 /// use steadfast::store::{Batch, Extent};
@@ -36,7 +36,7 @@ pub struct Batch<'a> {
     pub len_min: u64,
     /// The new length.
     pub len: u64,
-    /// What changed: in order, apart from each other, within `len`.
+    /// What changed, within `len`. Where two overlap the later one counts.
     pub extents: &'a [Extent],
     /// The bytes of all extents, one behind the other.
     pub bytes: &'a [u8],
@@ -52,16 +52,14 @@ impl Batch<'_> {
         if self.len > i64::MAX as u64 {
             return refuse("the length exceeds what a file can have (2^63 - 1 bytes)");
         }
-        let mut at = 0;
         let mut bytes = 0;
         for extent in self.extents {
             let Some(end) = extent.offset.checked_add(u64::from(extent.len)) else {
                 return refuse("an extent ends beyond the address space");
             };
-            if extent.len == 0 || extent.offset < at || end > self.len {
-                return refuse("extents must be in order, apart, not empty and within the length");
+            if extent.len == 0 || end > self.len {
+                return refuse("extents must not be empty, and lie within the length");
             }
-            at = end;
             bytes += u64::from(extent.len);
         }
         if bytes != self.bytes.len() as u64 || self.extents.len() > u32::MAX as usize {

@@ -60,6 +60,9 @@ impl Behind {
 
     /// Lays a commit over the pages.
     pub(super) fn fold(&mut self, batch: &Batch<'_>) {
+        if self.pages.is_empty() {
+            return;
+        }
         let page = sys::page_size();
         let cut = batch.len_min as usize;
         for (number, bytes) in self.pages.range_mut(cut / page..) {

@@ -1,20 +1,19 @@
 //! What a commit has to record.
 //!
 //! Plainly: every byte of the working image that differs from the committed image. Three departures: where only declared
-//! edits were made, those are taken as they are and nothing is searched; where the kernel is asked, only pages that were stored to
+//! edits were made, those are taken as they are and nothing is searched ([`declared`](super::declared)); where the kernel is asked, only pages that were stored to
 //! are compared; and pages that turn out to differ throughout are recorded whole without a closer look.
 
 use std::ops::Range;
 
 use super::AtomicMapping;
 use super::compare::differences;
+use super::declared::EXTENT_BYTES_MAX;
 use super::tracker::normalise;
 use crate::batch::Extent;
 use crate::error::Result;
 use crate::sys;
 
-/// An extent's length has 32 bits.
-const EXTENT_BYTES_MAX: usize = 1 << 30;
 /// After so many pages in a row that differ throughout, as many are recorded whole before one is compared again.
 const ALIKE_PAGES: usize = 8;
 /// A page in more pieces than this is recorded whole: each piece costs more at the checkpoint than the bytes it saves.
@@ -96,32 +95,8 @@ enum Comparison {
 }
 
 impl AtomicMapping {
-    pub(super) fn capture(&mut self, search: bool) -> Result<Capture> {
-        if search { self.capture_searched() } else { Ok(self.capture_declared()) }
-    }
-
-    fn capture_declared(&mut self) -> Capture {
-        let mut capture = Capture::default();
-        // Every range lay within the length when it was declared.
-        self.declared.sort_unstable_by_key(|range| range.start);
-        let mut at = 0;
-        let bytes = self.working.bytes(self.len);
-        for range in &self.declared {
-            let end = range.end.min(self.len);
-            let start = range.start.max(at);
-            if start < end {
-                capture.push(start, &bytes[start..end]);
-            }
-            at = at.max(end);
-        }
-        if !self.working.is_one_memory() {
-            let extents = capture.extents.iter();
-            capture.copies.extend(extents.map(|extent| extent.offset as usize..extent.end() as usize));
-        }
-        capture
-    }
-
-    fn capture_searched(&mut self) -> Result<Capture> {
+    /// Finds what was stored to, and compares it.
+    pub(super) fn capture(&mut self) -> Result<Capture> {
         let page = sys::page_size();
         // Memory is about to be compared with what the store keeps.
         self.store.check_unchanged()?;
@@ -130,8 +105,8 @@ impl AtomicMapping {
         let mut runs = self.working.changed.clone();
         if !self.declared.is_empty() {
             let whole_pages =
-                |range: &Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
-            runs.extend(self.declared.iter().map(whole_pages));
+                |range: Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
+            runs.extend(self.declared.ranges().map(whole_pages));
             normalise(&mut runs);
         }
         // At and beyond the smallest length the committed image counts as zeros.

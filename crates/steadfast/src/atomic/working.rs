@@ -28,6 +28,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::behind::Behind;
 use super::committed::{self, Committed};
+use super::declared::Declared;
 use super::tracker::{self, Tracker, Tracking};
 use super::undo::Undo;
 use crate::batch::Batch;
@@ -375,10 +376,9 @@ impl Working {
         }
         let page = sys::page_size();
         let len = store.committed_len() as usize;
-        let mut next = 0;
         for extent in batch.extents {
             let end = extent.end().div_ceil(page as u64) as usize;
-            for number in next.max(extent.offset as usize / page)..end {
+            for number in extent.offset as usize / page..end {
                 let bytes = number * page..((number + 1) * page).min(len).max(number * page);
                 let shown = match self.behind.get(bytes.clone()) {
                     Some(_) => continue,
@@ -388,12 +388,12 @@ impl Working {
                 };
                 self.behind.keep(store, number, shown)?;
             }
-            next = end;
         }
         Ok(())
     }
 
-    /// After a successful commit: the committed image takes the changes over. `copies` are the pages that the commit looked at.
+    /// After a successful commit: the committed image takes the changes over. `copies` are the pages that the commit looked at
+    /// besides those that it recorded.
     /// With `keep_copies` stores may go on meanwhile: no copy is taken away.
     pub(super) fn fold(
         &mut self,
@@ -424,6 +424,9 @@ impl Working {
         }
         if self.is_one_memory() {
             return Ok(());
+        }
+        for extent in batch.extents {
+            self.copies.insert(extent.offset as usize / page..extent.end().div_ceil(page as u64) as usize);
         }
         for run in copies {
             self.copies.insert(run.start / page..run.end.min(end).div_ceil(page));
@@ -490,7 +493,7 @@ impl Working {
     }
 
     /// Lets go of the private copies of pages that changed since the last commit, if it is known which, and that is all that changed.
-    fn drop_changes(&mut self, store: &dyn Store, declared: &[Range<usize>]) -> bool {
+    fn drop_changes(&mut self, store: &dyn Store, declared: &Declared) -> bool {
         let page = sys::page_size();
         let len = store.committed_len() as usize;
         let is_known = matches!(self.tracking, Some(Tracking::WriteProtect(_)));
@@ -499,8 +502,9 @@ impl Working {
         }
         self.find_changes(self.mapped, false);
         let mut runs = std::mem::take(&mut self.changed);
-        let whole_pages = |range: &Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
-        runs.extend(declared.iter().map(whole_pages));
+        let whole_pages = |range: Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
+        // Those that were cut off again lie in no page that is mapped.
+        runs.extend(declared.ranges().map(whole_pages).filter(|run| run.end <= self.mapped));
         tracker::normalise(&mut runs);
         // Locked memory cannot be dropped (madvise(2)).
         if let Err(error) = self.region.drop_private(&runs) {
@@ -513,8 +517,8 @@ impl Working {
         true
     }
 
-    /// Makes the working image the last commit again. `declared` are the ranges that were edited since.
-    pub(super) fn roll_back(&mut self, store: &dyn Store, declared: &[Range<usize>]) -> Result<()> {
+    /// Makes the working image the last commit again. `declared` is what was edited since.
+    pub(super) fn roll_back(&mut self, store: &dyn Store, declared: &Declared) -> Result<()> {
         let failed = |error| Error::from_io("roll back", error).path(store.path());
         if let Some(undo) = self.undo.take() {
             undo.apply(self.bytes_mut(self.mapped));
@@ -536,7 +540,7 @@ impl Working {
         let end = pages(len).map_err(failed)?;
         self.find_changes(self.mapped, false);
         let mut runs = std::mem::take(&mut self.changed);
-        runs.extend(declared.iter().cloned());
+        runs.extend(declared.ranges());
         runs.push(self.anonymous_from..len.max(self.anonymous_from));
         tracker::normalise(&mut runs);
         let mut committed = vec![0; FILL_BYTES.min(len)];

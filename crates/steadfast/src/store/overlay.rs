@@ -119,7 +119,7 @@ mod tests {
                 let mut step = Step { len_min, len, extents: Vec::new(), bytes: Vec::new() };
                 let mut at = 0;
                 for (gap, count) in raw_extents {
-                    let offset = at + gap % 7;
+                    let offset = if gap % 4 == 0 { gap % (len + 1) } else { at + gap % 7 };
                     let count = u64::from(count).min(len.saturating_sub(offset));
                     if count == 0 { break }
                     step.extents.push(Extent { offset, len: count as u32 });
