@@ -6,6 +6,7 @@ mod committed;
 mod compare;
 mod declared;
 mod options;
+mod second_thread;
 mod tracker;
 mod undo;
 mod working;

@@ -7,6 +7,7 @@ pub(crate) mod fork;
 pub(crate) mod lock;
 pub(crate) mod memfd;
 pub(crate) mod pagemap;
+pub(crate) mod prefetch;
 pub(crate) mod priority;
 pub(crate) mod protect;
 pub(crate) mod region;

@@ -5,15 +5,20 @@
 //! are compared; and pages that turn out to differ throughout are recorded whole without a closer look.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::AtomicMapping;
 use super::compare::differences;
 use super::declared::EXTENT_BYTES_MAX;
+use super::second_thread::in_pieces;
 use super::tracker::normalise;
 use crate::batch::Extent;
 use crate::error::Result;
 use crate::sys;
+use crate::sys::prefetch::prefetch;
 
+/// So many pages are compared as a piece of work of its own.
+const PIECE_PAGES: usize = 64;
 /// After so many pages in a row that differ throughout, as many are recorded whole before one is compared again.
 const ALIKE_PAGES: usize = 8;
 /// A page in more pieces than this is recorded whole: each piece costs more at the checkpoint than the bytes it saves.
@@ -24,7 +29,7 @@ const PIECES_MAX: usize = 32;
 pub(super) struct Capture {
     pub(super) extents: Vec<Extent>,
     pub(super) bytes: Vec<u8>,
-    /// The runs of pages that are private copies once this is committed.
+    /// Pages that were looked at and are equal: they are private copies all the same.
     pub(super) copies: Vec<Range<usize>>,
 }
 
@@ -49,6 +54,21 @@ impl Capture {
             return;
         }
         self.extents.push(Extent { offset: offset as u64, len: len as u32 });
+    }
+
+    /// Puts another piece behind this one.
+    fn append(&mut self, mut piece: Capture) {
+        if self.bytes.is_empty() && self.copies.is_empty() {
+            *self = piece;
+            return;
+        }
+        let mut extents = piece.extents.into_iter();
+        if let Some(first) = extents.next() {
+            self.note(first.offset as usize, first.len as usize);
+        }
+        self.extents.extend(extents);
+        self.bytes.append(&mut piece.bytes);
+        self.copies.append(&mut piece.copies);
     }
 
     /// Records where a page differs from its committed image, which counts as zeros behind its end; nothing if that is most of it.
@@ -115,24 +135,45 @@ impl AtomicMapping {
         if let Err(error) = opened {
             log::debug!("pages are recorded whole: {error}");
         }
+        let (runs, pieces) = in_pieces_of(runs, self.len, PIECE_PAGES * page);
+        let captured: Vec<Mutex<Result<Capture>>> =
+            pieces.iter().map(|_| Mutex::new(Ok(Capture::default()))).collect();
+        in_pieces(pieces.len(), &|index| {
+            let piece = self.capture_runs(&runs[pieces[index].clone()], committed_end);
+            *captured[index].lock().unwrap_or_else(PoisonError::into_inner) = piece;
+        });
+        let mut capture = Capture::default();
+        for piece in captured {
+            capture.append(piece.into_inner().unwrap_or_else(PoisonError::into_inner)?);
+        }
+        Ok(capture)
+    }
+
+    fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {
+        let page = sys::page_size();
+        let bytes = self.working.bytes(self.len);
         let mut capture = Capture::default();
         let mut closeness = Closeness::default();
-        for run in runs {
-            let end = run.end.min(self.len);
-            let known = run.start..end.min(committed_end);
+        for (index, run) in runs.iter().enumerate() {
+            if let Some(next) = runs.get(index + 1) {
+                // Each is in another place of memory: while this one is compared the next one may come.
+                prefetch(&bytes[next.start..]);
+                if let Some(committed) =
+                    self.working.committed.bytes(next.start..next.start.max(committed_end))
+                {
+                    prefetch(committed);
+                }
+            }
+            let known = run.start..run.end.min(committed_end);
             let behind = self.working.is_view() && !known.is_empty() && self.is_behind(known)?;
             let mut at = run.start;
-            while at < end {
-                let page = at..end.min(at + page);
+            while at < run.end {
+                let page = at..run.end.min(at + page);
                 at = page.end;
                 let compared =
                     self.capture_page(&mut capture, page.clone(), committed_end, behind, &mut closeness)?;
-                if compared == Comparison::Equal && self.working.looks_everywhere() {
-                    continue;
-                }
-                match capture.copies.last_mut() {
-                    Some(last) if last.end == page.start => last.end = page.end,
-                    _ => capture.copies.push(page),
+                if compared == Comparison::Equal && !self.working.looks_everywhere() {
+                    capture.copies.push(page);
                 }
             }
         }
@@ -184,6 +225,35 @@ impl AtomicMapping {
     fn is_behind(&self, range: Range<usize>) -> Result<bool> {
         self.store.is_behind(range.start as u64..range.end as u64)
     }
+}
+
+/// Cuts runs to the length and into pieces of about this size: the runs, and which of them make a piece.
+fn in_pieces_of(
+    runs: Vec<Range<usize>>,
+    len: usize,
+    piece_bytes: usize,
+) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+    let mut cut = Vec::with_capacity(runs.len());
+    let mut pieces = Vec::new();
+    let (mut first, mut piece_len) = (0, 0);
+    for run in runs {
+        let end = run.end.min(len);
+        let mut at = run.start;
+        while at < end {
+            let stop = end.min(at + piece_bytes - piece_len);
+            cut.push(at..stop);
+            piece_len += stop - at;
+            if piece_len == piece_bytes {
+                pieces.push(first..cut.len());
+                (first, piece_len) = (cut.len(), 0);
+            }
+            at = stop;
+        }
+    }
+    if first < cut.len() {
+        pieces.push(first..cut.len());
+    }
+    (cut, pieces)
 }
 
 /// Whether a closer look at pages is worth its time.

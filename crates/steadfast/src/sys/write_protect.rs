@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 const UFFD_USER_MODE_ONLY: libc::c_int = 1;
 const UFFD_API: u64 = 0xAA;
@@ -91,8 +92,9 @@ const RUNS: usize = 4096;
 pub(crate) struct WriteProtection {
     uffd: OwnedFd,
     pagemap: File,
-    /// Where the kernel puts what it finds; kept, so that asking allocates nothing.
-    runs: Vec<PageRegion>,
+    /// Where the kernel puts what it finds: one for each thread that asked at the same time, kept.
+    buffers: Mutex<Vec<Vec<PageRegion>>>,
+    buffer_len: usize,
 }
 
 /// Why there is none: which call failed.
@@ -120,7 +122,7 @@ impl WriteProtection {
         let result = unsafe { libc::ioctl(uffd.as_raw_fd(), UFFDIO_API as _, &raw mut api) };
         check(result).map_err(failed("UFFDIO_API with WP_ASYNC (Linux 6.7)"))?;
         let pagemap = File::open("/proc/self/pagemap").map_err(failed("open /proc/self/pagemap"))?;
-        Ok(WriteProtection { uffd, pagemap, runs: vec![PageRegion::default(); RUNS] })
+        Ok(WriteProtection { uffd, pagemap, buffers: Mutex::default(), buffer_len: RUNS })
     }
 
     /// Watches a range of this process's memory from now on. To be called again for memory that was mapped there anew.
@@ -159,7 +161,7 @@ impl WriteProtection {
     ///
     /// After an error some may have been found and forgotten: all of the range is then to be taken for written.
     pub(crate) fn take_written(
-        &mut self,
+        &self,
         memory: Range<usize>,
         all_known: bool,
         found: impl FnMut(Range<usize>),
@@ -173,24 +175,34 @@ impl WriteProtection {
             return_mask: PAGE_IS_WRITTEN,
             ..Scan::default()
         };
-        scan(&self.pagemap, what, memory, &mut self.runs, found)
+        self.scan(what, memory, found)
+    }
+
+    fn scan(&self, what: Scan, memory: Range<usize>, found: impl FnMut(Range<usize>)) -> io::Result<()> {
+        // A buffer that is lost with a panic is made anew.
+        let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = buffers().pop();
+        let mut runs = kept.unwrap_or_else(|| vec![PageRegion::default(); self.buffer_len]);
+        let scanned = scan(&self.pagemap, what, memory, &mut runs, found);
+        buffers().push(runs);
+        scanned
     }
 
     /// How many bytes of the range are mapped just now.
-    pub(crate) fn present_bytes(&mut self, memory: Range<usize>) -> io::Result<usize> {
+    pub(crate) fn present_bytes(&self, memory: Range<usize>) -> io::Result<usize> {
         let what = Scan { category_mask: PAGE_IS_PRESENT, return_mask: PAGE_IS_PRESENT, ..Scan::default() };
         let mut bytes = 0;
-        scan(&self.pagemap, what, memory, &mut self.runs, |run| bytes += run.len())?;
+        self.scan(what, memory, |run| bytes += run.len())?;
         Ok(bytes)
     }
 
     /// As the function of that name.
     pub(crate) fn private_pages(
-        &mut self,
+        &self,
         memory: Range<usize>,
         found: impl FnMut(Range<usize>),
     ) -> io::Result<()> {
-        scan(&self.pagemap, Scan::private(), memory, &mut self.runs, found)
+        self.scan(Scan::private(), memory, found)
     }
 }
 
@@ -327,7 +339,7 @@ mod tests {
     fn a_result_vector_that_fills_up_is_continued() {
         for (vector_len, all_known) in [(1, false), (3, true), (7, false)] {
             let Some((mut watched, region)) = watched(64, true) else { return };
-            watched.runs.truncate(vector_len);
+            watched.buffer_len = vector_len;
             protect_all(&watched, &region);
             store(&region, (0..64).step_by(2));
             let want: Vec<_> = (0..64).step_by(2).collect();
