@@ -136,6 +136,12 @@ impl AtomicMapping {
         self.len
     }
 
+    /// How plain stores are found, or would be: what [`AtomicOptions::tracker`], which has an example, came down to.
+    #[must_use]
+    pub fn tracker(&self) -> Tracker {
+        self.working.tracker()
+    }
+
     /// No bytes at all?
     ///
     /// See [`AtomicMapping`] for an example.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use steadfast::AtomicMapping;
+use steadfast::{AtomicMapping, Tracker};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -47,8 +47,8 @@ struct Model {
     committed: Vec<u8>,
 }
 
-fn open(path: &PathBuf, view: bool) -> AtomicMapping {
-    let options = AtomicMapping::options().create(true).journal_bytes(64 << 10);
+fn open(path: &PathBuf, view: bool, tracker: Tracker, journal_bytes: u64) -> AtomicMapping {
+    let options = AtomicMapping::options().create(true).journal_bytes(journal_bytes).tracker(tracker);
     if view { open_view(options, path) } else { options.load(path).unwrap() }
 }
 
@@ -58,13 +58,15 @@ fn open_view(options: steadfast::AtomicOptions, path: &PathBuf) -> AtomicMapping
     unsafe { options.view(path) }.unwrap()
 }
 
-fn play(steps: Vec<Step>, view: bool, publish_check: bool) -> Result<(), TestCaseError> {
+const JOURNAL_BYTES: u64 = 64 << 10;
+
+fn play(steps: Vec<Step>, view: bool, tracker: Tracker) -> Result<(), TestCaseError> {
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("state.bin");
     let start: Vec<u8> = (0..10_000u32).map(|at| (at % 255) as u8).collect();
     fs::write(&path, &start).unwrap();
     let mut model = Model { working: start.clone(), committed: start };
-    let mut map = open(&path, view);
+    let mut map = open(&path, view, tracker, JOURNAL_BYTES);
     let mut last = map.status().last;
     for step in steps {
         let len = model.working.len();
@@ -151,7 +153,7 @@ fn play(steps: Vec<Step>, view: bool, publish_check: bool) -> Result<(), TestCas
                 prop_assert_eq!(&fs::read(&path).unwrap(), &model.committed, "a plain file is left");
                 prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing else");
                 model.working.clone_from(&model.committed);
-                map = open(&path, view);
+                map = open(&path, view, tracker, JOURNAL_BYTES);
                 last = map.status().last;
             }
             _ => {}
@@ -162,11 +164,9 @@ fn play(steps: Vec<Step>, view: bool, publish_check: bool) -> Result<(), TestCas
             return Err(TestCaseError::fail(format!("after {step:?}: first difference at {at:?}")));
         }
     }
-    if publish_check {
-        let copy = folder.path().join("copy.bin");
-        map.copy_to(&copy).unwrap();
-        prop_assert_eq!(&fs::read(&copy).unwrap(), &model.committed, "a copy is the last commit");
-    }
+    let copy = folder.path().join("copy.bin");
+    map.copy_to(&copy).unwrap();
+    prop_assert_eq!(&fs::read(&copy).unwrap(), &model.committed, "a copy is the last commit");
     Ok(())
 }
 
@@ -175,17 +175,124 @@ fn cases() -> u32 {
     std::env::var("STEADFAST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
 }
 
+/// The same for every way of finding stores.
+fn play_with_each(steps: &[Step], view: bool) -> Result<(), TestCaseError> {
+    for tracker in TRACKERS {
+        play(steps.to_vec(), view, tracker)
+            .map_err(|error| TestCaseError::fail(format!("{tracker}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// `Automatic` is the best that this machine has: write protection, where the kernel allows it.
+const TRACKERS: [Tracker; 3] = [Tracker::Automatic, Tracker::PrivateCopies, Tracker::Declared];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_loaded_map_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
-        play(steps, false, true)?;
+    fn a_loaded_map_is_the_model_however_stores_are_found(steps in prop::collection::vec(step(), 1..60)) {
+        play_with_each(&steps, false)?;
     }
 
     #[test]
-    fn a_view_is_the_model(steps in prop::collection::vec(step(), 1..60)) {
-        play(steps, true, true)?;
+    fn a_view_is_the_model_however_stores_are_found(steps in prop::collection::vec(step(), 1..60)) {
+        play_with_each(&steps, true)?;
+    }
+}
+
+/// What only happens with many pages: searches in pieces and on two threads, copies given back, pages that a view does not keep.
+#[derive(Debug, Clone)]
+enum Stride {
+    /// One store in each of so many pages.
+    Scatter {
+        pages: usize,
+        seed: usize,
+    },
+    Declare {
+        pages: usize,
+        seed: usize,
+    },
+    Fill {
+        at: usize,
+        len: usize,
+        byte: u8,
+    },
+    Commit,
+    Rollback,
+    Checkpoint,
+}
+
+const LARGE_LEN: usize = 80 << 20;
+
+fn stride() -> impl Strategy<Value = Stride> {
+    prop_oneof![
+        4 => (1..5_000usize, any::<u16>()).prop_map(|(pages, seed)| Stride::Scatter { pages, seed: seed.into() }),
+        2 => (1..5_000usize, any::<u16>()).prop_map(|(pages, seed)| Stride::Declare { pages, seed: seed.into() }),
+        2 => (0..LARGE_LEN, 0..4_000_000usize, any::<u8>()).prop_map(|(at, len, byte)| Stride::Fill { at, len, byte }),
+        5 => Just(Stride::Commit),
+        2 => Just(Stride::Rollback),
+        1 => Just(Stride::Checkpoint),
+    ]
+}
+
+fn play_large(strides: &[Stride], view: bool, tracker: Tracker) -> Result<(), TestCaseError> {
+    let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("state.bin");
+    let start: Vec<u8> =
+        (0..LARGE_LEN as u32).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    fs::write(&path, &start).unwrap();
+    let mut model = Model { working: start.clone(), committed: start };
+    let mut map = open(&path, view, tracker, 4 << 20);
+    for stride in strides {
+        match *stride {
+            Stride::Scatter { pages, seed } | Stride::Declare { pages, seed } => {
+                for index in 0..pages {
+                    let at = (index + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) % (LARGE_LEN - 8);
+                    let bytes = (index * seed).to_le_bytes();
+                    model.working[at..at + 8].copy_from_slice(&bytes);
+                    if matches!(stride, Stride::Declare { .. }) {
+                        map.write_at(at, &bytes).unwrap();
+                    } else {
+                        map[at..at + 8].copy_from_slice(&bytes);
+                    }
+                }
+            }
+            Stride::Fill { at, len, byte } => {
+                let range = at..LARGE_LEN.min(at + len);
+                map[range.clone()].fill(byte);
+                model.working[range].fill(byte);
+            }
+            Stride::Commit => {
+                map.commit().unwrap();
+                model.committed.clone_from(&model.working);
+            }
+            Stride::Rollback => {
+                map.rollback().unwrap();
+                model.working.clone_from(&model.committed);
+            }
+            Stride::Checkpoint => map.checkpoint().unwrap(),
+        }
+        prop_assert!(map[..] == model.working[..], "after {:?}", stride);
+    }
+    map.close().unwrap();
+    prop_assert!(fs::read(&path).unwrap() == model.committed, "the plain file is the last commit");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: cases().div_ceil(32), failure_persistence: None, max_shrink_iters: 30, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_large_map_is_the_model_however_stores_are_found(strides in prop::collection::vec(stride(), 1..25)) {
+        for view in [false, true] {
+            for tracker in [Tracker::Automatic, Tracker::PrivateCopies] {
+                play_large(&strides, view, tracker)
+                    .map_err(|error| TestCaseError::fail(format!("{tracker}, view {view}: {error}")))?;
+            }
+        }
     }
 }
 
@@ -195,6 +302,6 @@ fn cut_and_regrown_in_part_then_rolled_back_then_moved() {
     use Step::{Resize, Rollback};
     for view in [false, true] {
         let steps = vec![Resize { len: 0 }, Resize { len: 1 }, Rollback, Resize { len: 12_289 }];
-        play(steps, view, true).unwrap();
+        play_with_each(&steps, view).unwrap();
     }
 }

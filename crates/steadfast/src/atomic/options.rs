@@ -63,6 +63,7 @@ impl AtomicOptions {
     /// # let path = folder.path().join("a");
     /// let options = AtomicMapping::options().tracker(Tracker::PrivateCopies);
     /// let mut map = options.create(true).len(4096).allow_volatile(true).load(&path)?;
+    /// assert_eq!(map.tracker(), Tracker::PrivateCopies);
     /// map[7] = 7;
     /// map.commit()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -200,6 +200,14 @@ impl Tracking {
         }
     }
 
+    pub(super) fn kind(&self) -> Tracker {
+        match self {
+            Tracking::WriteProtect(_) => Tracker::WriteProtect,
+            Tracking::PrivateCopies(_) => Tracker::PrivateCopies,
+            Tracking::Declared => Tracker::Declared,
+        }
+    }
+
     /// Memory was mapped at these addresses, in which every store so far is known: it is watched from now on.
     pub(super) fn cover(&mut self, memory: Range<usize>) {
         let Tracking::WriteProtect(watch) = self else { return };

@@ -181,6 +181,11 @@ impl Working {
         self.committed.memory().is_none()
     }
 
+    /// The one that is at work, or that was chosen to be.
+    pub(super) fn tracker(&self) -> Tracker {
+        self.tracking.as_ref().map_or(self.tracker, Tracking::kind)
+    }
+
     /// Does the committed image lie under all of it?
     pub(super) fn is_all_over_committed(&self) -> bool {
         self.anonymous_from == self.mapped

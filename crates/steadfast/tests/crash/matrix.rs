@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use steadfast::Tracker;
 use steadfast::disk::{SimDisk, SyncPoint};
 
 use crate::images::{Count, Depth, check};
@@ -146,6 +147,20 @@ fn the_same_holds_while_checkpoints_are_under_way() {
         match matrix.walk() {
             Ok(count) => report(&format!("crash matrix, {steps} steps of a checkpoint a commit"), count),
             Err(error) => panic!("{steps} steps a commit: {error}"),
+        }
+    }
+}
+
+#[test]
+fn the_same_holds_however_stores_are_found() {
+    for tracker in [Tracker::PrivateCopies, Tracker::Declared] {
+        for variant in [Variant::CHANGES, Variant::BACKGROUND] {
+            let matrix =
+                Matrix { variant: Variant { tracker, ..variant }, nest_every: 7, sample_above: 8, ..FULL };
+            match matrix.walk() {
+                Ok(count) => report(&format!("crash matrix, {tracker}, {:?}", variant.workload), count),
+                Err(error) => panic!("{tracker}, {:?}: {error}", variant.workload),
+            }
         }
     }
 }

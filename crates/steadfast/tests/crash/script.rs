@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use steadfast::disk::{Disk, SimDisk};
-use steadfast::{AtomicMapping, AtomicOptions, CommitTicket, Error, ErrorKind};
+use steadfast::{AtomicMapping, AtomicOptions, CommitTicket, Error, ErrorKind, Tracker};
 
 pub(crate) const FILE: &str = "/data";
 pub(crate) const JOURNAL: &str = "/data.steadfast";
@@ -55,17 +55,21 @@ pub(crate) struct Variant {
     pub(crate) publish: bool,
     /// Steps of a checkpoint with each commit.
     pub(crate) steps: u32,
+    /// How plain stores are found.
+    pub(crate) tracker: Tracker,
 }
 
 impl Variant {
-    pub(crate) const CHANGES: Variant = Variant { workload: Workload::Changes, publish: false, steps: 2 };
+    pub(crate) const CHANGES: Variant =
+        Variant { workload: Workload::Changes, publish: false, steps: 2, tracker: Tracker::Automatic };
     pub(crate) const BACKGROUND: Variant =
-        Variant { workload: Workload::Background, publish: false, steps: 1 };
+        Variant { workload: Workload::Background, steps: 1, ..Variant::CHANGES };
 
     fn options(&self) -> AtomicOptions {
         AtomicMapping::options()
             .create(true)
             .publish(self.publish)
+            .tracker(self.tracker)
             .journal_bytes(8 * PAGE as u64)
             .stepped(self.steps)
     }
@@ -170,7 +174,7 @@ fn changes(disk: &SimDisk, log: &mut Log, variant: Variant) -> Result<(), Error>
     run.edit(10, 8, 1);
     run.edit(5000, 300, 2);
     run.commit()?;
-    // Plain stores: full pages, found by the kernel.
+    // Plain stores, found by the kernel: sub-page records as well.
     run.map[20] = 3;
     run.map[PAGE + 7] = 4;
     run.commit()?;
