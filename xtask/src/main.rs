@@ -5,7 +5,8 @@ mod promises;
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
-cargo xtask test     run every test: unit, crash matrix, properties, command line, examples in the docs
+cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs
+cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
 cargo xtask proof    the long dose: 200 killed runs of `apply`, thousands of property cases (minutes)
 cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists
 ";
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let done = match task.as_str() {
         "test" => test(),
+        "interleavings" => interleavings("1500"),
         "proof" => proof(),
         "lint" => lint(),
         _ => {
@@ -34,7 +36,21 @@ fn main() -> ExitCode {
 fn test() -> Result<(), String> {
     // Cargo's own defaults: every dependency comes with the lock file, nothing else is needed.
     cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"], &[])?;
+    interleavings("150")?;
     cargo(&["test", "--workspace", "--locked", "--doc"], &[])
+}
+
+/// Built apart: the same code with the model checker's locks and threads.
+fn interleavings(schedules: &str) -> Result<(), String> {
+    let environment = [
+        ("RUSTFLAGS", "--cfg shuttle"),
+        ("CARGO_TARGET_DIR", "target/shuttle"),
+        ("STEADFAST_SCHEDULES", schedules),
+    ];
+    cargo(
+        &["test", "--locked", "-p", "steadfast", "--test", "interleavings", "--", "--nocapture"],
+        &environment,
+    )
 }
 
 fn proof() -> Result<(), String> {

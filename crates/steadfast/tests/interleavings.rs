@@ -171,7 +171,7 @@ fn a_store_may_go_while_its_tickets_are_waited_for() {
     explore("drop under a ticket", || {
         let mut world = World::new();
         let tickets = [world.commit_async().unwrap().0, world.commit_async().unwrap().0];
-        let waiter = thread::spawn(move || tickets.iter().for_each(|ticket| drop(ticket.wait().unwrap())));
+        let waiter = thread::spawn(move || tickets.iter().for_each(|ticket| _ = ticket.wait().unwrap()));
         drop(world.store);
         // The lock is given back, whoever still waits.
         drop(open(&world.disk, JournaledFile::options().stepped(0)).unwrap());

@@ -97,11 +97,11 @@ mod tests {
         region.place_anonymous(32 * page..64 * page, stores, MapFlags::PRIVATE).unwrap();
         for at in [0, 1, 5, 31, 32, 40] {
             // SAFETY: the test placed writable memory there and holds no reference to it.
-            unsafe { region.as_ptr().add(at * page).write_volatile(1) };
+            unsafe { region.as_ptr().wrapping_add(at * page).write_volatile(1) };
         }
         // Read only: not private.
         // SAFETY: the test placed readable memory there.
-        unsafe { region.as_ptr().add(7 * page).read_volatile() };
+        unsafe { region.as_ptr().wrapping_add(7 * page).read_volatile() };
         let pagemap = Pagemap::open().unwrap();
         let want: Vec<_> = [(0, 2), (5, 6), (31, 33), (40, 41)].map(|(a, b)| a * page..b * page).to_vec();
         let address = region.as_ptr() as usize;

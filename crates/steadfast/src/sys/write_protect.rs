@@ -306,14 +306,14 @@ mod tests {
     fn store(region: &Region, pages: impl IntoIterator<Item = usize>) {
         for page in pages {
             // SAFETY: the test placed writable memory there and holds no reference to it.
-            unsafe { region.as_ptr().add(page * crate::sys::page_size()).write_volatile(1) };
+            unsafe { region.as_ptr().wrapping_add(page * crate::sys::page_size()).write_volatile(1) };
         }
     }
 
     fn load(region: &Region, pages: impl IntoIterator<Item = usize>) {
         for page in pages {
             // SAFETY: the test placed readable memory there.
-            unsafe { region.as_ptr().add(page * crate::sys::page_size()).read_volatile() };
+            unsafe { region.as_ptr().wrapping_add(page * crate::sys::page_size()).read_volatile() };
         }
     }
 
@@ -380,7 +380,7 @@ mod tests {
             protect_all(&watched, &region);
             store(&region, [3, 9, 11]);
             assert_eq!(take(&mut watched, &region, all_known), [3, 9, 11]);
-            region.drop_private(&[0..64 * page]).unwrap();
+            region.drop_private(std::slice::from_ref(&(0..64 * page))).unwrap();
             assert_eq!(take(&mut watched, &region, all_known), NONE);
             store(&region, [9, 20]);
             load(&region, [11]);
