@@ -128,6 +128,12 @@ impl Watch {
         Ok(())
     }
 
+    /// So many of all pages were dropped, after so many commits: is it worth it to map them again? That takes about 1.1 µs for each,
+    /// once; the kernel takes 0.9 ns longer for a page that is protected and not there, at each commit.
+    pub(super) fn wants_pages_mapped(&self, pages: usize, dropped: usize, commits: usize) -> bool {
+        self.all_known && commits.saturating_mul(pages) > dropped.saturating_mul(1200)
+    }
+
     fn take_written(&self, memory: &Range<usize>, changed: &mut Vec<Range<usize>>) -> io::Result<()> {
         if self.all_known {
             return self.take_all_written(memory, changed);

@@ -61,6 +61,8 @@ pub(super) struct Working {
     copies: PageSet,
     /// For a view in which stores are found.
     pub(super) behind: Behind,
+    /// How many commits there were since copies were given back.
+    commits: usize,
 }
 
 /// Reserving swap for every page would refuse maps larger than memory, of which only the changed pages cost any.
@@ -131,6 +133,7 @@ impl Working {
             changed: Vec::new(),
             copies: PageSet::default(),
             behind: Behind::default(),
+            commits: 0,
         };
         working.place_committed(store, 0..mapped)?;
         working.mapped = mapped;
@@ -248,7 +251,7 @@ impl Working {
         }
         self.split(store)?;
         if self.committed.is_dense(self.mapped) {
-            self.region.map_pages(0..self.mapped);
+            self.region.map_pages(&[0..self.mapped]);
         }
         // What was edited so far was declared.
         self.tracking = Some(Tracking::begin(self.tracker, self.addresses(0..self.mapped)));
@@ -420,6 +423,7 @@ impl Working {
             None => self.committed.fold(store, batch, committed_before)?,
         }
         self.behind.fold(batch);
+        self.commits += 1;
         self.changed.clear();
         if self.mapped > end {
             self.region.clear(end..self.mapped)?;
@@ -467,6 +471,13 @@ impl Working {
         if let Err(error) = self.region.drop_private(&runs) {
             // Locked memory cannot be dropped (madvise(2)). The copies are what is committed: they only cost memory.
             log::debug!("private copies stay: {error}");
+        }
+        let commits = std::mem::take(&mut self.commits);
+        let dropped: usize = runs.iter().map(|run| run.len() / page).sum();
+        if let Some(Tracking::WriteProtect(watch)) = &self.tracking
+            && watch.wants_pages_mapped(self.mapped / page, dropped, commits)
+        {
+            self.region.map_pages(&runs);
         }
         for run in runs {
             self.copies.remove(run.start / page..run.end / page);

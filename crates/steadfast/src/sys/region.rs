@@ -138,55 +138,53 @@ impl Region {
     /// Drops this process's private copies of the pages in these runs (`MADV_DONTNEED`): the next access reads the backing
     /// file, or zeros where there is none. After an error some are gone.
     pub(crate) fn drop_private(&mut self, runs: &[Range<usize>]) -> io::Result<()> {
+        self.advise_runs(runs, Advice::LinuxDontNeed)
+    }
+
+    /// Maps the pages of these runs ahead of their next use, as far as the kernel can.
+    pub(crate) fn map_pages(&mut self, runs: &[Range<usize>]) {
+        if let Err(error) = self.advise_runs(runs, Advice::LinuxPopulateRead) {
+            log::debug!("pages are mapped when they are used: {error}");
+        }
+    }
+
+    /// One of the two above: neither changes a byte of memory that somebody else has.
+    fn advise_runs(&mut self, runs: &[Range<usize>], advice: Advice) -> io::Result<()> {
         let mut runs: Vec<&Range<usize>> = runs.iter().filter(|bytes| !bytes.is_empty()).collect();
         runs.iter().for_each(|bytes| self.check(bytes));
         while runs.len() > 1 {
             let batch = runs.len().min(IOV_MAX);
-            if !self.drop_private_at_once(&runs[runs.len() - batch..]) {
+            if !self.advise_runs_at_once(&runs[runs.len() - batch..], advice) {
                 break;
             }
             runs.truncate(runs.len() - batch);
         }
         for bytes in runs {
             // SAFETY: only our own pages change (checked above), and `&mut self` says that no reference into them lives.
-            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontNeed)? };
+            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), advice)? };
         }
         Ok(())
     }
 
-    /// The same in one call, half as long, where the kernel lets a process advise itself like that (process_madvise(2), Linux 6.14).
-    fn drop_private_at_once(&mut self, runs: &[&Range<usize>]) -> bool {
+    /// The same in one call, in half the time, where the kernel lets a process advise itself like that (process_madvise(2), Linux 6.14).
+    fn advise_runs_at_once(&mut self, runs: &[&Range<usize>], advice: Advice) -> bool {
         let vector: Vec<libc::iovec> = runs
             .iter()
             .map(|bytes| libc::iovec { iov_base: self.address(bytes.start).cast(), iov_len: bytes.len() })
             .collect();
         // SAFETY: the kernel reads the vector, which lives across the call; only our own pages change (checked by the caller), and
         // `&mut self` says that no reference into them lives.
-        let dropped = unsafe {
+        let advised = unsafe {
             libc::syscall(
                 libc::SYS_process_madvise,
                 PIDFD_SELF,
                 vector.as_ptr(),
                 vector.len(),
-                libc::MADV_DONTNEED,
+                advice as libc::c_int,
                 0,
             )
         };
-        usize::try_from(dropped).is_ok_and(|dropped| dropped == runs.iter().map(|bytes| bytes.len()).sum())
-    }
-
-    /// Maps the pages of `bytes` ahead of their first use, as far as the kernel can.
-    pub(crate) fn map_pages(&mut self, bytes: Range<usize>) {
-        self.check(&bytes);
-        if bytes.is_empty() {
-            return;
-        }
-        // SAFETY: changes no byte; where a page cannot be had it is an error here, not a signal (madvise(2)).
-        let mapped =
-            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxPopulateRead) };
-        if let Err(error) = mapped {
-            log::debug!("pages are mapped when they are used: {error}");
-        }
+        usize::try_from(advised).is_ok_and(|advised| advised == runs.iter().map(|bytes| bytes.len()).sum())
     }
 
     /// Has the kernel back these pages one by one. Where it knows no others that is no error.
