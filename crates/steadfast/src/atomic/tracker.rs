@@ -7,9 +7,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 
-use super::second_thread::in_pieces;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::page_size;
 use crate::sys::pagemap::Pagemap;
@@ -94,9 +92,6 @@ impl Tracker {
 
 /// A run that is longer is looked at once more, to tell pages that were stored to from those that were only read.
 const SHORT_RUN_PAGES: usize = 32;
-/// Page tables are walked in pieces, of which each takes some microseconds.
-const PIECE_BYTES_MIN: usize = 16 << 20;
-const PIECES_MAX: usize = 16;
 /// How often it is looked which way of asking is the faster one.
 const CHOOSE_EVERY: u32 = 128;
 
@@ -135,13 +130,12 @@ impl Watch {
     }
 
     fn take_written(&self, memory: &Range<usize>, changed: &mut Vec<Range<usize>>) -> io::Result<()> {
-        if self.all_known {
-            return self.take_all_written(memory, changed);
-        }
         let short_bytes = SHORT_RUN_PAGES * page_size();
         let mut long = Vec::new();
-        self.protection.take_written(memory.clone(), false, |run| {
-            if run.len() > short_bytes { &mut long } else { &mut *changed }.push(run);
+        // In one call: pieces of it on two threads take longer, since each has to tell the other's processor what it protected.
+        self.protection.take_written(memory.clone(), self.all_known, |run| {
+            let is_long = !self.all_known && run.len() > short_bytes;
+            if is_long { &mut long } else { &mut *changed }.push(run);
         })?;
         for run in long {
             let at = changed.len();
@@ -150,25 +144,6 @@ impl Watch {
                 changed.truncate(at);
                 changed.push(run);
             }
-        }
-        Ok(())
-    }
-
-    /// In pieces: walking the page tables of a large map takes longer than waking another thread.
-    fn take_all_written(&self, memory: &Range<usize>, changed: &mut Vec<Range<usize>>) -> io::Result<()> {
-        let piece_bytes = (memory.len() / PIECES_MAX).max(PIECE_BYTES_MIN).next_multiple_of(page_size());
-        let count = memory.len().div_ceil(piece_bytes);
-        let found: Vec<Mutex<io::Result<Vec<Range<usize>>>>> =
-            (0..count).map(|_| Mutex::new(Ok(Vec::new()))).collect();
-        in_pieces(count, &|index| {
-            let start = memory.start + index * piece_bytes;
-            let mut runs = Vec::new();
-            let piece = start..memory.end.min(start + piece_bytes);
-            let taken = self.protection.take_written(piece, true, |run| runs.push(run));
-            *found[index].lock().unwrap_or_else(PoisonError::into_inner) = taken.map(|()| runs);
-        });
-        for piece in found {
-            changed.extend(piece.into_inner().unwrap_or_else(PoisonError::into_inner)?);
         }
         Ok(())
     }
