@@ -49,6 +49,7 @@ pub(crate) const SYSTEMS: &[System] = &[
     steadfast::VIEW_STORES,
     mapped::MSYNC,
     mapped::MEMMAP2,
+    mapped::MEMMAP2_RANDOM,
     mapped::MMAP_IO,
     mapped::MMAP_SNAPSHOT,
     mapped::TMFALLOC,

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::Path;
 use std::ptr;
 
-use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
+use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap, msync, munmap};
 
 use crate::Result;
 
@@ -40,6 +40,12 @@ impl SharedMap {
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the mapping is readable and writable, `len` bytes long, and borrowed for this slice alone.
         unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.len) }
+    }
+
+    /// Pages come one by one from here on, not with their neighbours in one large folio.
+    pub(crate) fn expect_random(&self) -> Result<()> {
+        // SAFETY: `start` and `len` are the whole mapping; the advice changes no byte of it.
+        Ok(unsafe { madvise(self.start, self.len, Advice::Random)? })
     }
 
     /// Durable on return.

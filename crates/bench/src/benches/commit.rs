@@ -72,4 +72,5 @@ fn measured(row: Row, entries: &[Entry], entry: &Entry) -> Row {
         .figure_if("vs_full_pages", slower_than(faster(["full-pages-buffered", "full-pages-direct"])))
         .figure_if("vs_msync", faster_than(of("msync")))
         .figure_if("vs_memmap2", faster_than(of("memmap2")))
+        .figure_if("vs_memmap2_random", faster_than(of("memmap2-random")))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use steadfast::AtomicMapping;
 
 use crate::data::{self, Edit, PAGE_BYTES, Random};
-use crate::disk::Ground;
+use crate::disk::{Ground, drop_from_cache};
 use crate::peers::steadfast::{Base, Stores, open_map, store};
 use crate::report::Row;
 use crate::shared_map::SharedMap;
@@ -27,10 +27,8 @@ struct Way {
 
 pub(crate) fn run(scale: &Scale, rounds: Option<usize>) -> Result<Outcome> {
     let ground = Ground::new(&scale.dir, scale.size, 0)?;
-    let mut shared = SharedMap::open(&ground.data_file("shared")?)?;
-    // Every page of it was stored to and synced before: from here on each first store comes after an msync.
-    shared.bytes_mut().iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = byte.wrapping_add(1));
-    shared.sync()?;
+    let mut shared =
+        [open_shared(&ground, "map-shared", false)?, open_shared(&ground, "map-shared-random", true)?];
     let ways = [
         ("steadfast-stores", Base::Load, Stores::Plain),
         ("steadfast-declared", Base::Load, Stores::Declared),
@@ -55,7 +53,7 @@ pub(crate) fn run(scale: &Scale, rounds: Option<usize>) -> Result<Outcome> {
             17..=256 => 30,
             _ => 8,
         });
-        let mut after_msync = Samples::default();
+        let mut after_msync: [Samples; 2] = Default::default();
         for way in &mut ways {
             way.per_page = Default::default();
         }
@@ -66,11 +64,13 @@ pub(crate) fn run(scale: &Scale, rounds: Option<usize>) -> Result<Outcome> {
                 break;
             }
             for when in 0..WHEN.len() {
-                let start = Instant::now();
-                let bytes = shared.bytes_mut();
-                edits.iter().for_each(|edit| edit.store(bytes));
-                after_msync.push(micros(start.elapsed()) / pages as f64);
-                shared.sync()?;
+                for ((_, shared), samples) in shared.iter_mut().zip(&mut after_msync) {
+                    let start = Instant::now();
+                    let bytes = shared.bytes_mut();
+                    edits.iter().for_each(|edit| edit.store(bytes));
+                    samples.push(micros(start.elapsed()) / pages as f64);
+                    shared.sync()?;
+                }
                 for way in &mut ways {
                     let start = Instant::now();
                     store(&mut way.map, way.stores, &edits)?;
@@ -80,14 +80,16 @@ pub(crate) fn run(scale: &Scale, rounds: Option<usize>) -> Result<Outcome> {
                 ground.settle()?;
             }
         }
-        if after_msync.count() == 0 {
+        if after_msync[0].count() == 0 {
             let note = "the data set has too few pages: ask for a larger --size";
             rows.push(Row::new("first-store", "all").with("pages", pages).with("note", note));
             continue;
         }
-        let base = after_msync.p50();
-        let row = Row::new("first-store", "map-shared").with("pages", pages).with("when", "after-msync");
-        rows.push(row.figure("p50_us_per_page", base).figure("vs_shared", 1.0));
+        let base = after_msync[0].p50();
+        for ((name, _), samples) in shared.iter().zip(&after_msync) {
+            let row = Row::new("first-store", name).with("pages", pages).with("when", "after-msync");
+            rows.push(row.figure("p50_us_per_page", samples.p50()).figure("vs_shared", samples.p50() / base));
+        }
         for way in &ways {
             for (when, samples) in WHEN.into_iter().zip(&way.per_page) {
                 let row = Row::new("first-store", way.name).with("pages", pages).with("when", when);
@@ -102,7 +104,24 @@ pub(crate) fn run(scale: &Scale, rounds: Option<usize>) -> Result<Outcome> {
     let notes = vec![
         "One store of 8 bytes to each of so many random resident pages; the time of all, divided by the pages.".to_owned(),
         "first-touch: never stored to since the open; after-commit: stored to, committed, and stored to again.".to_owned(),
-        "map-shared: MAP_SHARED, stored to and synced with msync before.".to_owned(),
+        "map-shared: MAP_SHARED, stored to and synced with msync before; map-shared-random: the same over a file that was not in the page \
+         cache, with MADV_RANDOM, so that its folios are single pages. vs_shared is against the former."
+            .to_owned(),
     ];
     Ok(Outcome { rows, notes })
+}
+
+/// A shared map of which every page was stored to and synced: each first store from here on comes after an msync.
+fn open_shared(ground: &Ground, name: &'static str, random: bool) -> Result<(&'static str, SharedMap)> {
+    let path = ground.data_file(name)?;
+    if random {
+        drop_from_cache(&path)?;
+    }
+    let mut map = SharedMap::open(&path)?;
+    if random {
+        map.expect_random()?;
+    }
+    map.bytes_mut().iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = byte.wrapping_add(1));
+    map.sync()?;
+    Ok((name, map))
 }

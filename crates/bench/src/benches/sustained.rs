@@ -8,8 +8,8 @@ use crate::peers::{self, System};
 use crate::report::Row;
 use crate::{Outcome, Result, Scale};
 
-const SYSTEMS: [&str; 6] =
-    ["steadfast-declared", "steadfast-stores", "memmap2", "lmdb", "redb", "sqlite-wal"];
+const SYSTEMS: [&str; 7] =
+    ["steadfast-declared", "steadfast-stores", "memmap2", "memmap2-random", "lmdb", "redb", "sqlite-wal"];
 
 /// Each system runs twice, the second time in reverse order: a machine that grows slower meanwhile is nobody's advantage.
 const LAPS: u32 = 2;

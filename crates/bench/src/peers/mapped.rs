@@ -6,11 +6,12 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::path::Path;
 
 use super::{Open, Peer, System};
 use crate::Result;
 use crate::data::{self, Edit};
-use crate::disk::Ground;
+use crate::disk::drop_from_cache;
 use crate::harness::Lap;
 use crate::shared_map::SharedMap;
 
@@ -29,7 +30,28 @@ pub(crate) const MEMMAP2: System = System {
     name: "memmap2",
     setup: "Stores to an MmapMut, then one flush() of it. Not atomic.",
     atomic: Some(false),
-    open: Open::With(open_memmap2),
+    open: Open::With(|ground| {
+        let map = open_memmap2(&ground.data_file("memmap2")?)?;
+        data::touch(&map);
+        Ok(Box::new(Memmap2(map)))
+    }),
+};
+
+/// A file in the page cache lies there in folios as large as its reads and writes were, and the kernel marks dirty, and writes back, whole
+/// folios. This is the map at its best: every folio is one page.
+pub(crate) const MEMMAP2_RANDOM: System = System {
+    name: "memmap2-random",
+    setup: "As memmap2, over a file that was not in the page cache, with advise(Random) before the first access: pages come one by one, \
+            and what is written back is single pages instead of the large folios that ordinary reads and writes leave. Not atomic.",
+    atomic: Some(false),
+    open: Open::With(|ground| {
+        let path = ground.data_file("memmap2-random")?;
+        drop_from_cache(&path)?;
+        let map = open_memmap2(&path)?;
+        map.advise(memmap2::Advice::Random)?;
+        data::touch(&map);
+        Ok(Box::new(Memmap2(map)))
+    }),
 };
 
 pub(crate) const MMAP_IO: System = System {
@@ -85,12 +107,10 @@ impl Peer for SharedMap {
 
 struct Memmap2(memmap2::MmapMut);
 
-fn open_memmap2(ground: &Ground) -> Result<Box<dyn Peer>> {
-    let file = File::options().read(true).write(true).open(ground.data_file("memmap2")?)?;
+fn open_memmap2(path: &Path) -> Result<memmap2::MmapMut> {
+    let file = File::options().read(true).write(true).open(path)?;
     // SAFETY: the file is in a folder of our own; nothing else writes or truncates it.
-    let map = unsafe { memmap2::MmapMut::map_mut(&file)? };
-    data::touch(&map);
-    Ok(Box::new(Memmap2(map)))
+    Ok(unsafe { memmap2::MmapMut::map_mut(&file)? })
 }
 
 impl Peer for Memmap2 {
