@@ -1,5 +1,6 @@
 //! Chores of the workspace: `cargo xtask test` sets up what the tests need and runs every one of them.
 
+mod bench_report;
 mod promises;
 
 use std::process::{Command, ExitCode};
@@ -9,6 +10,8 @@ cargo xtask test     run every test: unit, crash matrix, properties, threads, co
 cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
 cargo xtask proof    the long dose: 200 killed runs of `apply`, thousands of property cases (minutes)
 cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists
+cargo xtask bench-report [--quick] [--dir PATH]
+                     run every benchmark, on XFS and btrfs too where that is possible, and write docs/benchmarks.md
 ";
 
 fn main() -> ExitCode {
@@ -18,6 +21,7 @@ fn main() -> ExitCode {
         "interleavings" => interleavings("1500"),
         "proof" => proof(),
         "lint" => lint(),
+        "bench-report" => bench_report::run(std::env::args().skip(2)),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

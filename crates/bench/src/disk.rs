@@ -85,11 +85,7 @@ impl WriteMeter {
     pub(crate) fn bytes(&self) -> Result<u64> {
         match self {
             // The seventh figure is sectors written, of 512 bytes whatever the device.
-            WriteMeter::Device(path) => {
-                let stat = fs::read_to_string(path)?;
-                let sectors = stat.split_whitespace().nth(6).ok_or("the device's stat file is too short")?;
-                Ok(sectors.parse::<u64>()? * 512)
-            }
+            WriteMeter::Device(path) => Ok(figure(path, 7)? * 512),
             WriteMeter::Process => {
                 let io = fs::read_to_string("/proc/self/io")?;
                 let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
@@ -97,6 +93,21 @@ impl WriteMeter {
             }
         }
     }
+
+    /// Flushes that the device has completed, for whomever; `None` where there is no device to ask.
+    pub(crate) fn flushes(&self) -> Result<Option<u64>> {
+        match self {
+            WriteMeter::Device(path) => figure(path, 16).map(Some),
+            WriteMeter::Process => Ok(None),
+        }
+    }
+}
+
+/// A figure of a device's `stat` file, counted from 1 as the kernel's documentation does.
+fn figure(stat: &Path, number: usize) -> Result<u64> {
+    let stat = fs::read_to_string(stat)?;
+    let figure = stat.split_whitespace().nth(number - 1).ok_or("the device's stat file is too short")?;
+    Ok(figure.parse()?)
 }
 
 /// `MAJOR:MINOR` of the device under a folder. btrfs has a number of its own for each subvolume, so the mount table is asked first.

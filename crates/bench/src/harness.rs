@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::data::{self, Random};
-use crate::disk::Ground;
+use crate::disk::{Ground, WriteMeter};
 use crate::peers::Peer;
 use crate::stats::Samples;
 
@@ -44,11 +44,13 @@ pub(crate) struct Entry {
     pub(crate) peer: Box<dyn Peer>,
     pub(crate) stores: Samples,
     pub(crate) commits: Samples,
+    /// Flushes of the device meanwhile, where it counts them.
+    pub(crate) flushes: Option<u64>,
 }
 
 impl Entry {
     pub(crate) fn new(name: &'static str, peer: Box<dyn Peer>) -> Entry {
-        Entry { name, peer, stores: Samples::default(), commits: Samples::default() }
+        Entry { name, peer, stores: Samples::default(), commits: Samples::default(), flushes: None }
     }
 }
 
@@ -74,8 +76,9 @@ impl Effort {
 /// Commits of `pages` stores each, in rounds. Earlier timings are forgotten.
 pub(crate) fn measure(entries: &mut [Entry], ground: &Ground, pages: usize, effort: Effort) -> Result<()> {
     for entry in &mut *entries {
-        (entry.stores, entry.commits) = (Samples::default(), Samples::default());
+        (entry.stores, entry.commits, entry.flushes) = (Samples::default(), Samples::default(), None);
     }
+    let meter = WriteMeter::of(ground.folder())?;
     let mut random = Random::new(pages as u64);
     let count = entries.len();
     for round in 0..=effort.rounds {
@@ -85,6 +88,7 @@ pub(crate) fn measure(entries: &mut [Entry], ground: &Ground, pages: usize, effo
             .collect::<Result<Vec<_>>>()?;
         for turn in 0..count {
             let entry = &mut entries[(round + turn) % count];
+            let flushes_before = meter.flushes()?;
             let start = Instant::now();
             for edits in &burst {
                 let lap = entry.peer.commit(edits).map_err(|error| format!("{}: {error}", entry.name))?;
@@ -95,6 +99,9 @@ pub(crate) fn measure(entries: &mut [Entry], ground: &Ground, pages: usize, effo
                 if start.elapsed() > BURST_TIME_MAX {
                     break;
                 }
+            }
+            if let (Some(before), Some(after), false) = (flushes_before, meter.flushes()?, warm_up) {
+                *entry.flushes.get_or_insert(0) += after - before;
             }
             ground.settle()?;
         }

@@ -76,7 +76,7 @@ fn device(folder: &Path) -> Result<String> {
     let ask = |what: &str| queue.iter().find_map(|queue| fs::read_to_string(queue.join(what)).ok());
     let cache = ask("write_cache").unwrap_or_default();
     let rotational = ask("rotational").is_some_and(|text| text.trim() == "1");
-    let virtual_disk = name.starts_with("vd").then_some("virtio, ").unwrap_or_default();
+    let virtual_disk = if name.starts_with("vd") { "virtio, " } else { "" };
     let medium = if rotational { "rotating" } else { "not rotating" };
     Ok(format!("{name} ({virtual_disk}{medium}, cache: {})", cache.trim()))
 }

@@ -45,13 +45,15 @@ impl SharedMap {
     /// Pages come one by one from here on, not with their neighbours in one large folio.
     pub(crate) fn expect_random(&self) -> Result<()> {
         // SAFETY: `start` and `len` are the whole mapping; the advice changes no byte of it.
-        Ok(unsafe { madvise(self.start, self.len, Advice::Random)? })
+        unsafe { madvise(self.start, self.len, Advice::Random)? };
+        Ok(())
     }
 
     /// Durable on return.
     pub(crate) fn sync(&self) -> Result<()> {
         // SAFETY: `start` and `len` are the whole mapping, which lives as long as `self`.
-        Ok(unsafe { msync(self.start, self.len, MsyncFlags::SYNC)? })
+        unsafe { msync(self.start, self.len, MsyncFlags::SYNC)? };
+        Ok(())
     }
 }
 

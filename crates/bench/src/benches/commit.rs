@@ -49,6 +49,7 @@ pub(crate) fn run(
          random records of 256 bytes, one from each of those pages. The data, {} bytes, was loaded and read before.",
         scale.size
     ));
+    notes.push("flushes_per_commit counts all flushes of the device meanwhile, other programs' and checkpoints' too.".to_owned());
     notes.push("p50_us and p99_us are the commit alone, store_p50_us the stores before it.".to_owned());
     notes.push(
         "Between bursts the file system is synced, outside the timing, so that nobody pays for another's write-back."
@@ -68,6 +69,10 @@ fn measured(row: Row, entries: &[Entry], entry: &Entry) -> Row {
         .figure("p99_us", entry.commits.p99())
         .figure("store_p50_us", entry.stores.p50())
         .with("samples", entry.commits.count())
+        .figure_if(
+            "flushes_per_commit",
+            entry.flushes.map(|flushes| flushes as f64 / entry.commits.count() as f64),
+        )
         .figure_if("vs_limit", slower_than(faster(["limit-buffered", "limit-direct"])))
         .figure_if("vs_full_pages", slower_than(faster(["full-pages-buffered", "full-pages-direct"])))
         .figure_if("vs_msync", faster_than(of("msync")))

@@ -1,0 +1,222 @@
+//! What the design must reach (docs/design.md and the issue behind it), each as a figure of the run.
+
+use serde_json::Value;
+
+use super::figures::Figures;
+
+#[derive(Clone, Copy)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+type Measure = Box<dyn Fn(&Figures) -> Option<f64>>;
+
+/// One line of the first table.
+pub(crate) struct Requirement {
+    pub(crate) what: String,
+    /// Nothing is required of some lines, which stand there because a reader of their neighbours wants them.
+    bound: Option<Bound>,
+    measure: Measure,
+}
+
+impl Requirement {
+    fn at_most(what: impl Into<String>, bound: f64, measure: Measure) -> Requirement {
+        Requirement { what: what.into(), bound: Some(Bound::AtMost(bound)), measure }
+    }
+
+    fn at_least(what: impl Into<String>, bound: f64, measure: Measure) -> Requirement {
+        Requirement { what: what.into(), bound: Some(Bound::AtLeast(bound)), measure }
+    }
+
+    fn reported(what: impl Into<String>, measure: Measure) -> Requirement {
+        Requirement { what: what.into(), bound: None, measure }
+    }
+
+    pub(crate) fn required(&self) -> String {
+        match self.bound {
+            Some(Bound::AtMost(bound)) => format!("≤ {bound}"),
+            Some(Bound::AtLeast(bound)) => format!("≥ {bound}"),
+            None => "reported".to_owned(),
+        }
+    }
+
+    /// The figure and the verdict.
+    pub(crate) fn cell(&self, figures: &Figures) -> String {
+        let Some(measured) = (self.measure)(figures) else { return "–".to_owned() };
+        let figure = if measured >= 100.0 { format!("{measured:.0}") } else { format!("{measured:.2}") };
+        match self.bound {
+            None => figure,
+            Some(_) if self.falls_short(figures) => format!("**{figure}** falls short"),
+            Some(_) => format!("{figure} holds"),
+        }
+    }
+
+    pub(crate) fn falls_short(&self, figures: &Figures) -> bool {
+        match ((self.measure)(figures), self.bound) {
+            (Some(measured), Some(Bound::AtMost(bound))) => measured > bound,
+            (Some(measured), Some(Bound::AtLeast(bound))) => measured < bound,
+            _ => false,
+        }
+    }
+}
+
+/// A figure of one commit row.
+fn commit(system: &'static str, pages: u64, name: &'static str) -> Measure {
+    Box::new(move |figures| figures.at("commit", system, pages, name))
+}
+
+/// How many times faster declared edits are than a peer.
+fn times_faster(peer: &'static str, pages: u64) -> Measure {
+    Box::new(move |figures| {
+        let p50 = |system| figures.at("commit", system, pages, "p50_us");
+        Some(p50(peer)? / p50("steadfast-declared")?)
+    })
+}
+
+/// The largest figure of this name among these systems.
+fn worst(
+    bench: &'static str,
+    systems: &'static [&'static str],
+    with: Vec<(&'static str, Value)>,
+    name: &'static str,
+) -> Measure {
+    Box::new(move |figures| {
+        systems.iter().flat_map(|system| figures.all(bench, system, &with, name)).max_by(f64::total_cmp)
+    })
+}
+
+/// Every requirement, in the design's order.
+pub(crate) fn all() -> Vec<Requirement> {
+    let mut rows = against_limits();
+    rows.extend(against_memmap2());
+    rows.extend(against_databases());
+    rows.extend(over_time());
+    rows
+}
+
+fn against_limits() -> Vec<Requirement> {
+    let mut rows = Vec::new();
+    for (system, way) in [("steadfast-declared", "load"), ("steadfast-view-declared", "view")] {
+        for (pages, bound) in [(1, 1.3), (16, 1.3), (256, 1.3), (4096, 2.0)] {
+            let what = format!("{way}: commit of {pages} declared edits ÷ a bare 4 KiB append+flush");
+            rows.push(Requirement::at_most(what, bound, commit(system, pages, "vs_limit")));
+        }
+    }
+    for (system, way) in [("steadfast-stores", "load"), ("steadfast-view-stores", "view")] {
+        for pages in [1, 16] {
+            let what = format!("{way}: plain stores, {pages} pages ÷ a bare 4 KiB append+flush");
+            rows.push(Requirement::at_most(what, 1.7, commit(system, pages, "vs_limit")));
+        }
+        for (pages, bound) in [(256, 1.0), (4096, 1.3)] {
+            let what =
+                format!("{way}: plain stores, {pages} pages ÷ append+flush of full images of those pages");
+            rows.push(Requirement::at_most(what, bound, commit(system, pages, "vs_full_pages")));
+        }
+    }
+    // Other programs' flushes and the checkpoints' fall into the count.
+    let flushes = commit("steadfast-declared", 16, "flushes_per_commit");
+    rows.push(Requirement::at_most(
+        "flushes a commit (1, and a tenth for checkpoints and other programs)",
+        1.1,
+        flushes,
+    ));
+    rows
+}
+
+fn against_memmap2() -> Vec<Requirement> {
+    let mut rows = Vec::new();
+    let systems = [
+        ("steadfast-declared", "declared edits", [2.5, 30.0, 200.0, 300.0]),
+        ("steadfast-stores", "plain stores", [2.0, 20.0, 60.0, 8.0]),
+    ];
+    for (system, stores, bounds) in systems {
+        for (pages, bound) in [1, 16, 256, 4096].into_iter().zip(bounds) {
+            let what = format!("{stores}, {pages} pages: times faster than `memmap2` flush");
+            rows.push(Requirement::at_least(what, bound, commit(system, pages, "vs_memmap2")));
+        }
+        for pages in [1, 16, 256, 4096] {
+            let what =
+                format!("{stores}, {pages} pages: times faster than `memmap2` flush with folios of one page");
+            rows.push(Requirement::reported(what, commit(system, pages, "vs_memmap2_random")));
+        }
+    }
+    for (system, stores) in [("steadfast-declared", "declared edits"), ("steadfast-stores", "plain stores")] {
+        for pages in [16, 256] {
+            let of = move |figures: &Figures| figures.at("sustained", system, pages, "vs_memmap2");
+            let what =
+                format!("sustained, checkpoints included, {stores}, {pages} pages: times `memmap2` flush");
+            rows.push(Requirement::at_least(what, 5.0, Box::new(of)));
+        }
+    }
+    rows
+}
+
+fn against_databases() -> Vec<Requirement> {
+    let mut rows = Vec::new();
+    let peers = [
+        ("sqlite-wal", "SQLite WAL", [1.0, 2.5, 15.0, 200.0]),
+        ("redb", "redb", [3.0, 8.0, 80.0, 200.0]),
+        ("lmdb", "LMDB", [3.0, 8.0, 80.0, 200.0]),
+    ];
+    for (peer, name, bounds) in peers {
+        for (pages, bound) in [1, 16, 256, 4096].into_iter().zip(bounds) {
+            let what = format!("declared edits, {pages} records: times faster than {name}");
+            rows.push(Requirement::at_least(what, bound, times_faster(peer, pages)));
+        }
+    }
+    rows
+}
+
+fn over_time() -> Vec<Requirement> {
+    const STORES: &[&str] = &["steadfast-stores", "steadfast-view-stores"];
+    const LOADS: &[&str] = &["steadfast-load", "steadfast-view"];
+    const DECLARED_VIEW: &[&str] = &["steadfast-view-declared"];
+    const MEMORY: &[&str] = &["steadfast-declared", "steadfast-stores"];
+    const THREADS: &[&str] = &["steadfast-commit", "steadfast-commit-async"];
+    let mut rows = Vec::new();
+    for when in ["first-touch", "after-commit"] {
+        let what = format!(
+            "first store to a page ({when}, the worst of load and view, 16 to 4096 pages) ÷ MAP_SHARED after msync"
+        );
+        let measure = worst("first-store", STORES, vec![("when", when.into())], "vs_shared");
+        rows.push(Requirement::at_most(what, 0.5, measure));
+    }
+    let folios = worst("first-store", &["map-shared-random"], Vec::new(), "vs_shared");
+    rows.push(Requirement::reported(
+        "the same of MAP_SHARED with folios of one page, the worst ÷ MAP_SHARED",
+        folios,
+    ));
+    for access in ["sequential", "random"] {
+        let what = format!("{access} loads, the worse of load and view ÷ `memmap2`");
+        let measure = worst("load", LOADS, vec![("access", access.into())], "vs_memmap2");
+        rows.push(Requirement::at_most(what, 1.02, measure));
+    }
+    for pages in [1, 16] {
+        let with = vec![("file", "64 GiB".into()), ("pages", Value::from(pages))];
+        let what = format!("declared edits, {pages} pages: view of a 64 GiB sparse file ÷ of a 64 MiB file");
+        rows.push(Requirement::at_most(what, 1.2, worst("sparse", DECLARED_VIEW, with, "vs_small")));
+    }
+    let last = |figures: &Figures| figures.all("decay", "steadfast-declared", &[], "vs_first").last();
+    rows.push(Requirement::at_most("the last thousand-commit window ÷ the first", 1.2, Box::new(last)));
+    let recovery = worst("recovery", &["steadfast-recover"], Vec::new(), "vs_plain");
+    rows.push(Requirement::at_most("recovery ÷ the same with plain calls, synced", 2.5, recovery));
+    // The smallest file has hardly any pages: a third more than it is what a constant looks like beside noise.
+    let sizes = |figures: &Figures| {
+        let of =
+            |file: &str| figures.all("open", "steadfast-view", &[("file", file.into())], "p50_us").next();
+        Some(of("4 GiB allocated")? / of("256 MiB full")?)
+    };
+    rows.push(Requirement::at_most("`view` open of a clean file, 4 GiB ÷ 256 MiB", 1.3, Box::new(sizes)));
+    let load = worst("open", &["steadfast-load"], Vec::new(), "vs_read");
+    rows.push(Requirement::at_most("`load` open of a clean file ÷ one sequential read of it", 1.3, load));
+    let threads = worst("threads", THREADS, Vec::new(), "vs_one_after_another");
+    rows.push(Requirement::at_most("many writers together ÷ one after another, the worst", 1.05, threads));
+    let memory = worst("memory", MEMORY, Vec::new(), "vs_bound");
+    rows.push(Requirement::at_most(
+        "memory above the data ÷ (2 × bytes since the checkpoint + 16 MiB)",
+        1.0,
+        memory,
+    ));
+    rows
+}
