@@ -43,8 +43,11 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
     let charts = root.join(CHARTS);
     fs::create_dir_all(&charts).map_err(|error| format!("{}: {error}", charts.display()))?;
     for figures in &all {
-        write(&format!("{CHARTS}/commit-{}.svg", figures.file_system), &chart::commit(figures))?;
-        write(&format!("{CHARTS}/sustained-{}.svg", figures.file_system), &chart::sustained(figures))?;
+        for (bench, draw) in chart::CHARTS {
+            if figures.of(bench).next().is_some() {
+                write(&format!("{CHARTS}/{bench}-{}.svg", figures.file_system), &draw(figures))?;
+            }
+        }
     }
     write(RAW, &figures::raw(&all))?;
     write(PAGE, &page::render(&all, &missing, &options.arguments))?;

@@ -16,8 +16,14 @@ const RIGHT: f64 = 250.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
 
+/// How to draw the figures of one file system.
+pub(crate) type Draw = fn(&Figures) -> String;
+
+/// The benchmarks that have a chart.
+pub(crate) const CHARTS: [(&str, Draw); 2] = [("commit", commit), ("sustained", sustained)];
+
 /// Commit latency by pages, both on a logarithmic scale, a line for each system.
-pub(crate) fn commit(figures: &Figures) -> String {
+fn commit(figures: &Figures) -> String {
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     for row in figures.of("commit") {
         let (Some(system), Some(pages), Some(p50)) = (
@@ -90,7 +96,7 @@ pub(crate) fn commit(figures: &Figures) -> String {
 }
 
 /// Commits a second, a bar for each system, a group for each count of pages.
-pub(crate) fn sustained(figures: &Figures) -> String {
+fn sustained(figures: &Figures) -> String {
     let mut bars: Vec<(u64, String, f64)> = Vec::new();
     for row in figures.of("sustained") {
         if let (Some(pages), Some(system), Some(rate)) = (

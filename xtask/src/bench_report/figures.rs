@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 
@@ -23,12 +24,14 @@ impl Figures {
         let mut rows: Vec<Row> = Vec::new();
         for arguments in plan {
             let step = format!("bench {}", arguments.join(" "));
-            eprintln!("xtask: {step}");
+            eprint!("xtask: {step}");
+            let start = Instant::now();
             let output = command(arguments)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .output()
                 .map_err(|error| format!("{step}: {error}"))?;
+            eprintln!(", {} s", start.elapsed().as_secs());
             if !output.status.success() {
                 return Err(format!("{step}: {}", String::from_utf8_lossy(&output.stderr)));
             }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::chart::CHARTS;
 use super::figures::{Figures, Row, proper};
 use super::requirements;
 
@@ -80,7 +81,7 @@ pub(crate) fn render(all: &[Figures], missing: &[String], arguments: &str) -> St
                 begun = true;
             }
             let _ = write!(page, "### {heading}: {}\n\n", proper(&figures.file_system));
-            if ["commit", "sustained"].contains(&bench) {
+            if CHARTS.iter().any(|(charted, _)| *charted == bench) {
                 let _ = write!(page, "![{heading}](benchmarks/{bench}-{}.svg)\n\n", figures.file_system);
             }
             table(&mut page, &rows);

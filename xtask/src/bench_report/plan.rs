@@ -30,18 +30,18 @@ impl Plan {
     pub(crate) fn quick() -> Plan {
         let here = [
             "about",
-            "commit --rounds 2 --size 64MiB",
-            "sustained --seconds 1 --size 64MiB",
-            "first-store --rounds 3",
+            "commit --rounds 1 --size 64MiB",
+            "sustained --seconds 1 --size 32MiB",
+            "first-store --rounds 3 --size 64MiB",
             "load --rounds 7",
             "sparse --rounds 2",
-            "decay --commits 10000",
+            "decay --commits 5000",
             "recovery --rounds 1",
             "threads --rounds 1",
             "memory --seconds 2",
             "open --rounds 3",
         ];
-        let elsewhere = ["about", "commit --rounds 1 --size 64MiB", "first-store --rounds 2 --size 64MiB"];
+        let elsewhere = ["about", "commit --rounds 1 --size 32MiB", "first-store --rounds 1 --size 32MiB"];
         Plan { here: split(&here), elsewhere: split(&elsewhere) }
     }
 }

@@ -86,6 +86,12 @@ fn worst(
     })
 }
 
+/// `1 page`, `16 pages`.
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// Every requirement, in the design's order.
 pub(crate) fn all() -> Vec<Requirement> {
     let mut rows = against_limits();
@@ -99,13 +105,14 @@ fn against_limits() -> Vec<Requirement> {
     let mut rows = Vec::new();
     for (system, way) in [("steadfast-declared", "load"), ("steadfast-view-declared", "view")] {
         for (pages, bound) in [(1, 1.3), (16, 1.3), (256, 1.3), (4096, 2.0)] {
-            let what = format!("{way}: commit of {pages} declared edits ÷ a bare 4 KiB append+flush");
+            let what =
+                format!("{way}: commit of {} ÷ a bare 4 KiB append+flush", count(pages, "declared edit"));
             rows.push(Requirement::at_most(what, bound, commit(system, pages, "vs_limit")));
         }
     }
     for (system, way) in [("steadfast-stores", "load"), ("steadfast-view-stores", "view")] {
         for pages in [1, 16] {
-            let what = format!("{way}: plain stores, {pages} pages ÷ a bare 4 KiB append+flush");
+            let what = format!("{way}: plain stores, {} ÷ a bare 4 KiB append+flush", count(pages, "page"));
             rows.push(Requirement::at_most(what, 1.7, commit(system, pages, "vs_limit")));
         }
         for (pages, bound) in [(256, 1.0), (4096, 1.3)] {
@@ -132,12 +139,14 @@ fn against_memmap2() -> Vec<Requirement> {
     ];
     for (system, stores, bounds) in systems {
         for (pages, bound) in [1, 16, 256, 4096].into_iter().zip(bounds) {
-            let what = format!("{stores}, {pages} pages: times faster than `memmap2` flush");
+            let what = format!("{stores}, {}: times faster than `memmap2` flush", count(pages, "page"));
             rows.push(Requirement::at_least(what, bound, commit(system, pages, "vs_memmap2")));
         }
         for pages in [1, 16, 256, 4096] {
-            let what =
-                format!("{stores}, {pages} pages: times faster than `memmap2` flush with folios of one page");
+            let what = format!(
+                "{stores}, {}: times faster than `memmap2` flush with folios of one page",
+                count(pages, "page")
+            );
             rows.push(Requirement::reported(what, commit(system, pages, "vs_memmap2_random")));
         }
     }
@@ -161,7 +170,7 @@ fn against_databases() -> Vec<Requirement> {
     ];
     for (peer, name, bounds) in peers {
         for (pages, bound) in [1, 16, 256, 4096].into_iter().zip(bounds) {
-            let what = format!("declared edits, {pages} records: times faster than {name}");
+            let what = format!("declared edits, {}: times faster than {name}", count(pages, "record"));
             rows.push(Requirement::at_least(what, bound, times_faster(peer, pages)));
         }
     }
@@ -194,7 +203,10 @@ fn over_time() -> Vec<Requirement> {
     }
     for pages in [1, 16] {
         let with = vec![("file", "64 GiB".into()), ("pages", Value::from(pages))];
-        let what = format!("declared edits, {pages} pages: view of a 64 GiB sparse file ÷ of a 64 MiB file");
+        let what = format!(
+            "declared edits, {}: view of a 64 GiB sparse file ÷ of a 64 MiB file",
+            count(pages, "page")
+        );
         rows.push(Requirement::at_most(what, 1.2, worst("sparse", DECLARED_VIEW, with, "vs_small")));
     }
     let last = |figures: &Figures| figures.all("decay", "steadfast-declared", &[], "vs_first").last();
