@@ -42,7 +42,7 @@ const BENCHES: [(&str, &str, &str); 10] = [
     (
         "recovery",
         "Recovery",
-        "A child process fills its journal with commits and aborts. `plain-calls` reads the whole journal file, writes the same pages to a \
+        "A child process fills its journal with commits and is killed. `plain-calls` reads the whole journal file, writes the same pages to a \
          copy of the data file in offset order, and calls fsync. Both begin outside the page cache.",
     ),
     ("threads", "Many writers", "Each thread has a map of its own on the same device."),

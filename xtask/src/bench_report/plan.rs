@@ -13,7 +13,7 @@ impl Plan {
         let here = [
             "about",
             "commit",
-            "sustained --seconds 8",
+            "sustained --seconds 6",
             "first-store",
             "load",
             "sparse",
@@ -23,7 +23,7 @@ impl Plan {
             "memory --seconds 10",
             "open",
         ];
-        let elsewhere = ["about", "commit --rounds 4", "sustained --seconds 4", "first-store --rounds 6"];
+        let elsewhere = ["about", "commit --rounds 3", "sustained --seconds 3", "first-store --rounds 6"];
         Plan { here: split(&here), elsewhere: split(&elsewhere) }
     }
 
