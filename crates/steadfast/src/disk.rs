@@ -202,6 +202,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// See [`RealDisk`] for an example.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that this range is going to be read, or written in parts, soon: a hint, which a disk need not take.
+    ///
+    /// See [`RealDisk`] for an example.
+    fn expect_use(&self, range: Range<u64>) {
+        let _ = range;
+    }
     /// Writes all of `parts`, one behind the other, at `offset`. The file grows where needed.
     ///
     /// See [`RealDisk`] for an example.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPo
 use crate::names::MARK;
 use crate::sys::fork::Birth;
 use crate::sys::{check_file_size, lock};
+
+/// Ranges up to this length are reserved without asking which parts of them are holes.
+const RESERVED_WHOLE_BYTES: u64 = 64 << 10;
 
 /// Longer than any mark of any version: what does not fit is not ours.
 const MARK_BYTES_MAX: usize = 256;
@@ -166,6 +170,15 @@ impl DiskFile for RealFile {
         Ok(done)
     }
 
+    fn expect_use(&self, range: Range<u64>) {
+        let len = NonZeroU64::new(range.end.saturating_sub(range.start));
+        if let Some(len) = len
+            && let Err(error) = unix::fadvise(&self.file, range.start, Some(len), unix::Advice::WillNeed)
+        {
+            log::debug!("no read-ahead: {error}");
+        }
+    }
+
     fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> =
             parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
@@ -235,9 +248,15 @@ impl DiskFile for RealFile {
             if hole >= range.end {
                 return Ok(range.start..hole);
             }
-            let end = match unix::seek(&self.file, SeekFrom::Data(hole)) {
-                Ok(data) if data > hole => data.min(range.end),
-                _ => range.end,
+            // A short range is asked for as a whole: what has blocks keeps them.
+            let short = range.end - at <= RESERVED_WHOLE_BYTES;
+            let end = if short {
+                range.end
+            } else {
+                match unix::seek(&self.file, SeekFrom::Data(hole)) {
+                    Ok(data) if data > hole => data.min(range.end),
+                    _ => range.end,
+                }
             };
             match retry(|| unix::fallocate(&self.file, FallocateFlags::KEEP_SIZE, hole, end - hole)) {
                 Ok(()) => {}

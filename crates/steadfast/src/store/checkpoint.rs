@@ -75,6 +75,7 @@ impl Locked<'_> {
             suspect: self.checkpoint_error.is_some(),
             direct: self.journal.is_direct(),
             stage: Stage::Read,
+            read_ahead_until: 0,
             image: Image::default(),
             buffer: Vec::new(),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::CommitId;
 use super::state::{Checkpoint, Locked};
 use super::ticket::{CommitTicket, Drive};
-use crate::batch::Batch;
+use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 
@@ -151,6 +151,7 @@ impl Locked<'_> {
                 .map_err(|error| refused(error, "the file cannot become that long"))?;
         }
         let mut asked = false;
+        let mut checked_len = 0;
         let mut result = Ok(());
         // Most files have all their blocks, and one entry says so.
         let mut known = 0..0;
@@ -162,9 +163,14 @@ impl Locked<'_> {
             }
             for gap in self.reserved.gaps(blocks.clone()) {
                 asked = true;
-                let reserved =
-                    shared.data.check_len(extent.end()).and_then(|()| shared.data.reserve(gap.clone()));
-                match reserved {
+                let allowed = if extent.end() > checked_len {
+                    // A longer one says as much of all shorter ones.
+                    checked_len = batch.extents.iter().map(Extent::end).max().unwrap_or(0);
+                    shared.data.check_len(checked_len)
+                } else {
+                    Ok(())
+                };
+                match allowed.and_then(|()| shared.data.reserve(gap.clone())) {
                     Ok(known) => self.reserved.insert(known),
                     Err(error) => {
                         result = Err(refused(error, "no room in the data file").range(gap));

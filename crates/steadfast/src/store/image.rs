@@ -56,6 +56,14 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// Must the data file be read before the run can be written, since it ends or begins within blocks, or has gaps? Then these
+    /// blocks of it.
+    pub(super) fn needs(&self) -> Option<Range<u64>> {
+        let blocks =
+            self.bytes.start / BLOCK_BYTES * BLOCK_BYTES..self.bytes.end.next_multiple_of(BLOCK_BYTES);
+        (!self.covered || blocks != self.bytes).then_some(blocks)
+    }
+
     /// Where the next run begins.
     pub(super) fn next(&self) -> usize {
         self.pieces.end

@@ -4,6 +4,7 @@
 //! everything that the data file may lack.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::image::{Image, Recorded};
@@ -30,8 +31,32 @@ pub(super) struct Job {
     /// The records went past the page cache, and what is read of them shall not stay there.
     pub(super) direct: bool,
     pub(super) stage: Stage,
+    pub(super) read_ahead_until: usize,
     pub(super) image: Image,
     pub(super) buffer: Vec<u8>,
+}
+
+/// So many pieces ahead of the one that is written the data file is read.
+const READ_AHEAD_PIECES: usize = 4096;
+const WINDOW_BYTES: u64 = 1 << 20;
+/// A window of which more than this part is needed is read as a whole.
+const WINDOW_PART: u64 = 16;
+
+/// Blocks that are needed of one stretch of the data file.
+struct Window {
+    number: u64,
+    blocks: Vec<Range<u64>>,
+}
+
+impl Window {
+    fn tell(self, data: &dyn DiskFile) {
+        let needed: u64 = self.blocks.iter().map(|blocks| blocks.end - blocks.start).sum();
+        if needed > WINDOW_BYTES / WINDOW_PART {
+            data.expect_use(self.number * WINDOW_BYTES..(self.number + 1) * WINDOW_BYTES);
+        } else {
+            self.blocks.into_iter().for_each(|blocks| data.expect_use(blocks));
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +110,7 @@ impl Job {
             }
             Stage::Write(first) => match self.image.run(first) {
                 Some(run) => {
+                    self.read_ahead(first);
                     self.image.write(&run, &*self.data, &mut self.buffer)?;
                     Stage::Write(run.next())
                 }
@@ -119,6 +145,33 @@ impl Job {
             Stage::Done => Stage::Done,
         };
         Ok(())
+    }
+
+    /// Has the disk read what the next runs need of the data file, all at once: one by one, as they are written, would take
+    /// as long as that many single reads.
+    fn read_ahead(&mut self, from: usize) {
+        let mut at = self.read_ahead_until.max(from);
+        if at > from + READ_AHEAD_PIECES / 2 {
+            return;
+        }
+        let mut window: Option<Window> = None;
+        while at < from + READ_AHEAD_PIECES {
+            let Some(run) = self.image.run(at) else { break };
+            at = run.next();
+            let Some(blocks) = run.needs() else { continue };
+            let number = blocks.start / WINDOW_BYTES;
+            if window.as_ref().is_some_and(|window| window.number != number)
+                && let Some(done) = window.take()
+            {
+                done.tell(&*self.data);
+            }
+            let window = window.get_or_insert_with(|| Window { number, blocks: Vec::new() });
+            window.blocks.push(blocks);
+        }
+        if let Some(last) = window {
+            last.tell(&*self.data);
+        }
+        self.read_ahead_until = at;
     }
 
     /// Gives the data file its length, with zeros wherever it was cut below that on the way.
