@@ -213,7 +213,7 @@ impl AtomicMapping {
     }
 
     fn expect_edit(&mut self, range: &Range<usize>, operation: &'static str) -> Result<()> {
-        self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
+        self.working.expect_edit(range.clone()).map_err(|error| {
             Error::from_io(operation, error)
                 .path(self.store.path())
                 .range(range.start as u64..range.end as u64)
@@ -407,7 +407,7 @@ impl AtomicMapping {
 
     /// Makes ready for stores that nobody declares.
     fn expect_stores(&mut self) {
-        if let Err(error) = self.working.expect_stores(&*self.store) {
+        if let Err(error) = self.working.expect_stores() {
             // The memory is there, but it cannot be told what the last commit was.
             self.latched =
                 Some(format!("there is no room to keep stores apart from what is committed ({error})"));

@@ -105,7 +105,7 @@ pub(crate) struct Journal {
     sealed: Option<Sealed>,
     /// Make records durable past the page cache, where the file can.
     direct: bool,
-    /// Where a record is put together; kept, so that a commit allocates nothing.
+    /// Where a record is put together; kept, so that a small commit allocates nothing.
     blocks: Vec<u8>,
 }
 
@@ -124,6 +124,8 @@ pub(crate) struct Sealed {
 /// Records up to this size are put together in memory and written as one; copying larger ones costs more than a vectored
 /// write saves.
 const ASSEMBLED_BYTES_MAX: u64 = 4 << 20;
+/// The memory for it is kept up to this size.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Journal {
     pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
@@ -248,7 +250,9 @@ impl Journal {
             let blocks = aligned(&mut buffer, padded as usize);
             let header = assemble(blocks, &self.header, &fields, batch);
             let written = write(&*self.file, &[blocks], position);
-            self.blocks = buffer;
+            if buffer.len() <= KEPT_BYTES_MAX {
+                self.blocks = buffer;
+            }
             written?;
             header
         } else {

@@ -1,6 +1,7 @@
 //! System calls that need `unsafe`, one subject a file, each behind a face that is safe or says why it is not.
 
 pub(crate) mod advise;
+pub(crate) mod buffer;
 pub(crate) mod copy;
 pub(crate) mod extents;
 pub(crate) mod fork;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::AtomicMapping;
 use super::compare::differences;
 use super::declared::EXTENT_BYTES_MAX;
-use super::second_thread::in_pieces;
+use super::second_thread::{alone, in_pieces};
 use super::tracker::normalise;
 use crate::batch::Extent;
 use crate::error::Result;
@@ -19,6 +19,8 @@ use crate::sys::prefetch::prefetch;
 
 /// So many pages are compared as a piece of work of its own.
 const PIECE_PAGES: usize = 64;
+/// From so many pieces on they are shared with a second thread: measured, 256 pages take as long, 4096 half as long.
+const SHARED_PIECES_MIN: usize = 16;
 /// After so many pages in a row that differ throughout, as many are recorded whole before one is compared again.
 const ALIKE_PAGES: usize = 8;
 /// A page in more pieces than this is recorded whole: each piece costs more at the checkpoint than the bytes it saves.
@@ -138,7 +140,9 @@ impl AtomicMapping {
         let (runs, pieces) = in_pieces_of(runs, self.len, PIECE_PAGES * page);
         let captured: Vec<Mutex<Result<Capture>>> =
             pieces.iter().map(|_| Mutex::new(Ok(Capture::default()))).collect();
-        in_pieces(pieces.len(), &|index| {
+        // Another thread that was awake makes the kernel slower at protecting pages; it must be worth that.
+        let share = if pieces.len() >= SHARED_PIECES_MIN { in_pieces } else { alone };
+        share(pieces.len(), &|index| {
             let piece = self.capture_runs(&runs[pieces[index].clone()], committed_end);
             *captured[index].lock().unwrap_or_else(PoisonError::into_inner) = piece;
         });

@@ -30,6 +30,8 @@ const MAPPED_AHEAD_BYTES_MAX: usize = 1 << 30;
 
 #[derive(Debug)]
 enum Source {
+    /// The working image itself, as long as the two are one memory.
+    Working,
     /// The last commit, in a file in memory.
     Memory(File),
     /// The data file's page cache, and the store's journal over it.
@@ -50,6 +52,10 @@ pub(super) fn lengthen(memory: &File, len: usize) -> io::Result<()> {
 }
 
 impl Committed {
+    pub(super) fn in_working_image() -> Committed {
+        Committed { source: Source::Working, window: None, window_bytes: 0 }
+    }
+
     pub(super) fn in_memory(memory: File) -> Committed {
         Committed { source: Source::Memory(memory), window: None, window_bytes: 0 }
     }
@@ -58,11 +64,15 @@ impl Committed {
         Committed { source: Source::PageCache, window: None, window_bytes: 0 }
     }
 
+    pub(super) fn is_page_cache(&self) -> bool {
+        matches!(self.source, Source::PageCache)
+    }
+
     /// The file in memory that holds the image, if one does.
     pub(super) fn memory(&self) -> Option<&File> {
         match &self.source {
             Source::Memory(memory) => Some(memory),
-            Source::PageCache => None,
+            Source::Working | Source::PageCache => None,
         }
     }
 
@@ -78,6 +88,7 @@ impl Committed {
         match &self.source {
             Source::Memory(memory) => Ok(memory.as_fd()),
             Source::PageCache => store.page_cache().ok_or_else(|| io::ErrorKind::Unsupported.into()),
+            Source::Working => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -94,6 +105,7 @@ impl Committed {
                 ProtFlags::READ | ProtFlags::WRITE
             }
             Source::PageCache => ProtFlags::READ,
+            Source::Working => return Err(io::ErrorKind::Unsupported.into()),
         };
         let mut window = match self.window.take() {
             Some(window) if window.len() >= bytes => window,
@@ -147,7 +159,7 @@ impl Committed {
     }
 
     /// What was cut off becomes zeros, and the image is never shorter than the last commit.
-    pub(super) fn fold_length(&mut self, batch: &Batch<'_>, committed_before: usize) -> io::Result<()> {
+    fn fold_length(&mut self, batch: &Batch<'_>, committed_before: usize) -> io::Result<()> {
         let Some(memory) = self.memory() else { return Ok(()) };
         let (page, cut, len) = (sys::page_size(), batch.len_min as usize, batch.len as usize);
         if cut < committed_before {
@@ -163,19 +175,6 @@ impl Committed {
             lengthen(memory, len.next_multiple_of(page))?;
         }
         Ok(())
-    }
-
-    /// Makes whole pages of an image in memory zeros. They are beyond the last commit.
-    pub(super) fn clear(&mut self, bytes: Range<usize>) -> io::Result<()> {
-        match &self.source {
-            Source::Memory(memory) if !bytes.is_empty() => Ok(rustix::fs::fallocate(
-                memory,
-                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-                bytes.start as u64,
-                bytes.len() as u64,
-            )?),
-            _ => Ok(()),
-        }
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {

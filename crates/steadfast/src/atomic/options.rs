@@ -54,7 +54,8 @@ impl AtomicOptions {
     }
 
     /// How plain stores are found; declared edits need no search. Nothing is tracked, and nothing paid, before the whole slice is
-    /// borrowed mutably for the first time. Default: [`Automatic`](Tracker::Automatic), or what the environment variable
+    /// borrowed mutably for the first time; that first borrow of a loaded map takes about as long as loading it, unless a tracker is
+    /// named here. Default: [`Automatic`](Tracker::Automatic), or what the environment variable
     /// `STEADFAST_TRACKER` says (`automatic`, `write-protect`, `private-copies` or `declared`).
     ///
     /// ```
@@ -164,7 +165,9 @@ impl AtomicOptions {
     pub fn load_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<AtomicMapping> {
         let tracker = self.choose_tracker(path.as_ref())?;
         let store = self.open_store(&disk, path.as_ref())?;
-        let working = Working::load(&*store, self.reserve, tracker)?;
+        // Whoever asks for a tracker by name will have stores to find: then the images are apart from the start.
+        let split = !matches!(self.tracker, Tracker::Automatic | Tracker::Declared);
+        let working = Working::load(&*store, self.reserve, tracker, split)?;
         Ok(AtomicMapping::begin(disk, store, working))
     }
 

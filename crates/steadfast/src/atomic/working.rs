@@ -1,16 +1,17 @@
 //! The working image: what the program stores into.
 //!
-//! For `load` it starts as *one memory* with the committed image: declared edits go straight into it, what they replace is kept
-//! for a rollback, and a commit has nothing to copy. As soon as stores must be found, or kept apart in larger numbers, it is
-//! *split*: private copies of pages over the committed image. For `view` it always is.
+//! For `load` it starts as *one memory* with the committed image, in huge pages where they are to be had: declared edits go straight
+//! into it, what they replace is kept for a rollback, and a commit has nothing to copy. As soon as stores must be found, or
+//! kept apart in larger numbers, it is *split*: the committed image moves into a file in memory, and over it lie private copies
+//! of the pages that are stored to. For `view` they lie over the data file, from the start.
 //!
 //! # Safety
 //!
 //! This file is trusted to hand out slices of the memory that it placed in its [`Region`]. The invariants:
 //!
 //! - the first `mapped` bytes of the region are readable and writable memory;
-//! - it does not change under a reference. For `load` it lies over a memfd that nobody else has, written only while `&mut self` is
-//!   held; for `view` it is private over the data file's page cache, which the caller of the unsafe `view` promised that nobody
+//! - it does not change under a reference. For `load` it is anonymous, or lies over a memfd that nobody else has, written only while
+//!   `&mut self` is held; for `view` it is private over the data file's page cache, which the caller of the unsafe `view` promised that nobody
 //!   else writes, and which this library writes only where the working image has its own copy of the page (a checkpoint
 //!   writes committed bytes, and a committed page was stored to here).
 //!
@@ -39,6 +40,8 @@ use crate::sys;
 use crate::sys::region::Region;
 
 const FILL_BYTES: usize = 1 << 20;
+/// So much stands in memory twice while the images are split.
+const MOVED_BYTES: usize = 4 << 20;
 /// Runs of zeros of this size stay holes in the committed image.
 const HOLE_BYTES: usize = 64 << 10;
 
@@ -73,9 +76,33 @@ pub(super) fn pages(len: usize) -> io::Result<usize> {
     Ok(range::page_ceil(len, sys::page_size()).ok_or(rustix::io::Errno::NOMEM)?)
 }
 
+/// Does most of the store's last commit have blocks?
+fn is_dense(store: &dyn Store) -> bool {
+    let stat = store.page_cache().and_then(|fd| rustix::fs::fstat(fd).ok());
+    stat.is_some_and(|stat| stat.st_blocks as u64 * 512 > store.committed_len() / 5 * 4)
+}
+
+/// Reads the last commit, and hands the pieces of it out that are not zeros.
+fn fill(store: &dyn Store, put: &mut dyn FnMut(&[u8], usize) -> Result<()>) -> Result<()> {
+    let len = store.committed_len() as usize;
+    let mut chunk = vec![0; FILL_BYTES.min(len)];
+    let mut at = 0;
+    while at < len {
+        let count = FILL_BYTES.min(len - at);
+        store.read_committed(&mut chunk[..count], at as u64)?;
+        for (index, piece) in chunk[..count].chunks(HOLE_BYTES).enumerate() {
+            if piece.iter().any(|&byte| byte != 0) {
+                put(piece, at + index * HOLE_BYTES)?;
+            }
+        }
+        at += count;
+    }
+    Ok(())
+}
+
 impl Working {
-    /// The whole of the store's last commit in private memory.
-    pub(super) fn load(store: &dyn Store, reserve: usize, tracker: Tracker) -> Result<Working> {
+    /// The whole of the store's last commit in private memory, which is split at once if `split`.
+    pub(super) fn load(store: &dyn Store, reserve: usize, tracker: Tracker, split: bool) -> Result<Working> {
         let failed = |error: io::Error| {
             Error::from_io("load", error)
                 .path(store.path())
@@ -84,22 +111,27 @@ impl Working {
         let len = store.committed_len() as usize;
         // Addresses first: where there are not enough of them, nothing need be read.
         let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
-        let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
-        committed::lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
-        let mut chunk = vec![0; FILL_BYTES.min(len)];
-        let mut at = 0;
-        while at < len {
-            let count = FILL_BYTES.min(len - at);
-            store.read_committed(&mut chunk[..count], at as u64)?;
-            for (index, piece) in chunk[..count].chunks(HOLE_BYTES).enumerate() {
-                if piece.iter().any(|&byte| byte != 0) {
-                    memory.write_all_at(piece, (at + index * HOLE_BYTES) as u64).map_err(failed)?;
-                }
+        let committed = if split {
+            let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
+            committed::lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
+            fill(store, &mut |piece, at| memory.write_all_at(piece, at as u64).map_err(failed))?;
+            Committed::in_memory(memory)
+        } else {
+            Committed::in_working_image()
+        };
+        let mut working = Working::begin(committed, store, len, region, tracker).map_err(failed)?;
+        if working.is_one_memory() {
+            let bytes = working.bytes_mut(len);
+            if is_dense(store) {
+                store.read_committed(bytes, 0)?;
+            } else {
+                fill(store, &mut |piece, at| {
+                    bytes[at..at + piece.len()].copy_from_slice(piece);
+                    Ok(())
+                })?;
             }
-            at += count;
         }
-        let committed = Committed::in_memory(memory);
-        Working::begin(committed, store, len, region, tracker).map_err(failed)
+        Ok(working)
     }
 
     /// The page cache of the store's file, which holds its last commit.
@@ -120,14 +152,14 @@ impl Working {
         region: Region,
         tracker: Tracker,
     ) -> io::Result<Working> {
-        let undo = committed.memory().is_some().then(Undo::default);
+        let is_one_memory = committed.memory().is_none() && !committed.is_page_cache();
         let mapped = pages(len)?;
         let mut working = Working {
             region,
             committed,
             mapped: 0,
             anonymous_from: 0,
-            undo,
+            undo: is_one_memory.then(Undo::default),
             tracker,
             tracking: None,
             changed: Vec::new(),
@@ -135,14 +167,21 @@ impl Working {
             behind: Behind::default(),
             commits: 0,
         };
-        working.place_committed(store, 0..mapped)?;
+        if is_one_memory {
+            working.region.place_anonymous(0..mapped, STORES, PRIVATE)?;
+            working.region.keep_from_children(0..mapped)?;
+            if is_dense(store) {
+                working.region.allow_huge_pages(0..mapped);
+            } else {
+                // A huge page for some bytes would be memory for what the file does not have.
+                working.region.refuse_huge_pages(0..mapped);
+            }
+        } else {
+            working.place_committed(store, 0..mapped)?;
+        }
         working.mapped = mapped;
         working.anonymous_from = mapped;
         Ok(working)
-    }
-
-    fn sharing(&self) -> MapFlags {
-        if self.undo.is_some() { MapFlags::SHARED } else { PRIVATE }
     }
 
     fn addresses(&self, bytes: Range<usize>) -> Range<usize> {
@@ -163,7 +202,7 @@ impl Working {
     /// Maps the committed image over `bytes`: whatever was private there is gone.
     fn place_committed(&mut self, store: &dyn Store, bytes: Range<usize>) -> io::Result<()> {
         let fd = self.committed.descriptor(store)?.try_clone_to_owned()?;
-        self.region.place_file(bytes.clone(), fd.as_fd(), bytes.start as u64, STORES, self.sharing())?;
+        self.region.place_file(bytes.clone(), fd.as_fd(), bytes.start as u64, STORES, PRIVATE)?;
         self.region.keep_from_children(bytes.clone())?;
         let page = sys::page_size();
         self.copies.remove(bytes.start / page..bytes.end / page);
@@ -181,7 +220,7 @@ impl Working {
     }
 
     pub(super) fn is_view(&self) -> bool {
-        self.committed.memory().is_none()
+        self.committed.is_page_cache()
     }
 
     /// The one that is at work, or that was chosen to be.
@@ -232,9 +271,9 @@ impl Working {
     }
 
     /// Makes ready for changes to `range`, which the commit will be told of.
-    pub(super) fn expect_edit(&mut self, store: &dyn Store, range: Range<usize>) -> io::Result<()> {
+    pub(super) fn expect_edit(&mut self, range: Range<usize>) -> io::Result<()> {
         if self.undo.as_ref().is_some_and(|undo| !undo.takes(range.len())) {
-            self.split(store)?;
+            self.split()?;
         }
         // Not `bytes`, which would borrow all of `self`; the same slice, and the same proof.
         if let Some(mut undo) = self.undo.take() {
@@ -245,11 +284,11 @@ impl Working {
     }
 
     /// Makes ready for stores anywhere, which the commit has to find.
-    pub(super) fn expect_stores(&mut self, store: &dyn Store) -> io::Result<()> {
+    pub(super) fn expect_stores(&mut self) -> io::Result<()> {
         if self.tracking.is_some() {
             return Ok(());
         }
-        self.split(store)?;
+        self.split()?;
         if self.committed.is_dense(self.mapped) {
             self.region.map_pages(&[0..self.mapped]);
         }
@@ -258,30 +297,48 @@ impl Working {
         Ok(())
     }
 
-    /// From one memory to private copies over the committed image: what was edited and is not committed moves into such copies. On
-    /// an error everything is as it was.
-    fn split(&mut self, store: &dyn Store) -> io::Result<()> {
+    /// From one memory to private copies over the committed image: what was edited and is not committed becomes such copies. On an
+    /// error every byte is as it was.
+    fn split(&mut self) -> io::Result<()> {
         if self.undo.is_none() {
             return Ok(());
         }
+        let memory = File::from(sys::memfd::create("steadfast")?);
+        committed::lengthen(&memory, self.mapped)?;
         // Where the kernel refuses such a mapping (overcommitted memory), it is to do so before the present one is gone.
-        let fd = self.committed.descriptor(store)?.try_clone_to_owned()?;
-        Region::reserve(self.mapped)?.place_file(0..self.mapped, fd.as_fd(), 0, STORES, PRIVATE)?;
+        Region::reserve(self.mapped)?.place_file(0..self.mapped, memory.as_fd(), 0, STORES, PRIVATE)?;
 
         let Some(undo) = self.undo.take() else { return Ok(()) };
         let edited: Vec<(usize, Vec<u8>)> =
             undo.ranges().map(|range| (range.start, self.bytes(self.mapped)[range].to_vec())).collect();
         undo.apply(self.bytes_mut(self.mapped));
-        let placed = self.place_committed(store, 0..self.mapped);
-        if placed.is_err() {
-            self.undo = Some(Undo::default());
-            self.place_committed(store, 0..self.mapped)?;
-            self.undo = Some(undo);
-        }
+        let moved = self.move_into(&memory);
         for (start, bytes) in edited {
             self.bytes_mut(self.mapped)[start..start + bytes.len()].copy_from_slice(&bytes);
         }
-        placed
+        match moved {
+            Ok(()) => self.committed = Committed::in_memory(memory),
+            // Some of it is anonymous and some lies over a file that nobody changes: still one memory.
+            Err(_) => self.undo = Some(undo),
+        }
+        moved
+    }
+
+    /// Moves all bytes into a file, piece by piece, and maps that instead.
+    fn move_into(&mut self, memory: &File) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.mapped {
+            let end = self.mapped.min(at + MOVED_BYTES);
+            for (index, piece) in self.bytes(end)[at..].chunks(HOLE_BYTES).enumerate() {
+                if piece.iter().any(|&byte| byte != 0) {
+                    memory.write_all_at(piece, (at + index * HOLE_BYTES) as u64)?;
+                }
+            }
+            self.region.place_file(at..end, memory.as_fd(), at as u64, STORES, PRIVATE)?;
+            self.region.keep_from_children(at..end)?;
+            at = end;
+        }
+        Ok(())
     }
 
     /// Adds the pages that were stored to since they were last asked for to `changed`.
@@ -309,13 +366,18 @@ impl Working {
         let page = sys::page_size();
         if was_cut {
             // What a rollback brings back is not to be covered with zeros.
-            self.split(store)?;
+            self.split()?;
         }
         let (first, end) = (pages(from)?, pages(to)?);
         if end > self.region.len() {
             self.move_to(store, end.max(self.region.len().saturating_mul(2)), end)?;
         }
-        if end > first {
+        if end > first && self.is_one_memory() {
+            // Over edits from before a cut in the same transaction, too.
+            self.place_zeros(first..end.max(self.mapped))?;
+            self.mapped = self.mapped.max(end);
+            self.anonymous_from = self.mapped;
+        } else if end > first {
             // Only a committed image in memory that has nothing there can lie under the new pages.
             let over_committed = match self.committed.memory() {
                 Some(memory)
@@ -330,10 +392,6 @@ impl Working {
                 _ => false,
             };
             if over_committed {
-                if self.is_one_memory() {
-                    // Edits from before a cut in the same transaction.
-                    self.committed.clear(first..end)?;
-                }
                 self.place_committed(store, first..end)?;
                 self.anonymous_from = end.max(self.mapped);
             } else {
@@ -358,19 +416,20 @@ impl Working {
         self.find_changes(self.mapped, false);
         // Twice the size is a wish; where addresses are scarce, what is needed must do.
         let mut region = Region::reserve(reserve).or_else(|_| Region::reserve(least))?;
+        if self.is_one_memory() {
+            region.place_anonymous(0..self.mapped, STORES, PRIVATE)?;
+            region.keep_from_children(0..self.mapped)?;
+            self.move_memory(&mut region, 0..self.mapped);
+            self.region = region;
+            return Ok(());
+        }
         let based = self.anonymous_from;
-        region.place_file(0..based, self.committed.descriptor(store)?, 0, STORES, self.sharing())?;
+        region.place_file(0..based, self.committed.descriptor(store)?, 0, STORES, PRIVATE)?;
         region.place_anonymous(based..self.mapped, STORES, PRIVATE)?;
         region.refuse_huge_pages(based..self.mapped);
         region.keep_from_children(0..self.mapped)?;
-        if !self.is_one_memory() {
-            for run in tracker::private_pages(self.addresses(0..self.mapped)) {
-                let source = &self.bytes(self.mapped)[run.clone()];
-                let target = region.as_ptr().wrapping_add(run.start);
-                // SAFETY: the new region's first `mapped` bytes were placed writable above, nobody else knows them yet, and
-                // `run` lies within; the old region is another mapping, so the two do not overlap.
-                unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target, source.len()) };
-            }
+        for run in tracker::private_pages(self.addresses(0..self.mapped)) {
+            self.copy_memory(&mut region, run);
         }
         self.region = region;
         self.cover(0..self.mapped);
@@ -400,6 +459,29 @@ impl Working {
         Ok(())
     }
 
+    /// Moves pages without copying them, if the kernel can: before Linux 6.17 not across borders between mappings.
+    fn move_memory(&mut self, region: &mut Region, bytes: Range<usize>) {
+        let page = sys::page_size();
+        if bytes.is_empty() || region.take_over(&mut self.region, bytes.clone()).is_ok() {
+            return;
+        }
+        if bytes.len() <= page {
+            return self.copy_memory(region, bytes);
+        }
+        let middle = bytes.start + (bytes.len() / 2).next_multiple_of(page);
+        self.move_memory(region, bytes.start..middle);
+        self.move_memory(region, middle..bytes.end);
+    }
+
+    fn copy_memory(&self, region: &mut Region, bytes: Range<usize>) {
+        let source = &self.bytes(self.mapped)[bytes.clone()];
+        let target = region.as_ptr().wrapping_add(bytes.start);
+        assert!(bytes.end <= region.len());
+        // SAFETY: the callers placed writable memory in the first `mapped` bytes of the new region, which nobody else knows yet, and
+        // `bytes` lies within; the old region is another mapping, so the two do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target, source.len()) };
+    }
+
     /// After a successful commit: the committed image takes the changes over. `copies` are the pages that the commit looked at
     /// besides those that it recorded.
     /// With `keep_copies` stores may go on meanwhile: no copy is taken away.
@@ -414,12 +496,7 @@ impl Working {
         let page = sys::page_size();
         let end = pages(batch.len as usize)?;
         match &mut self.undo {
-            Some(undo) => {
-                undo.clear();
-                self.committed.fold_length(batch, committed_before)?;
-                // Edits beyond the new end, from before it was cut.
-                self.committed.clear(end..self.mapped.max(end))?;
-            }
+            Some(undo) => undo.clear(),
             None => self.committed.fold(store, batch, committed_before)?,
         }
         self.behind.fold(batch);

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::fs::{
     self as unix, AtFlags, FallocateFlags, FileType, IFlags, Mode, OFlags, SeekFrom, XattrFlags,
@@ -21,6 +21,8 @@ use crate::sys::{check_file_size, lock};
 
 /// Ranges up to this length are reserved without asking which parts of them are holes.
 const RESERVED_WHOLE_BYTES: u64 = 64 << 10;
+/// After so many of them that were holes it is asked again.
+const LOOK_AGAIN: u32 = 16;
 
 /// Longer than any mark of any version: what does not fit is not ours.
 const MARK_BYTES_MAX: usize = 256;
@@ -61,6 +63,8 @@ struct RealFile {
     direct: OnceLock<Option<File>>,
     /// It opened, and then refused a write.
     direct_refused: AtomicBool,
+    /// Ranges that were asked for and had no blocks, without one between them that had.
+    holes_in_a_row: AtomicU32,
 }
 
 impl Drop for RealFile {
@@ -94,6 +98,7 @@ impl Disk for RealDisk {
             locked_by: OnceLock::new(),
             direct: OnceLock::new(),
             direct_refused: AtomicBool::new(false),
+            holes_in_a_row: AtomicU32::new(0),
         }))
     }
 
@@ -240,29 +245,26 @@ impl DiskFile for RealFile {
     }
 
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
+        let short = range.end - range.start <= RESERVED_WHOLE_BYTES;
+        // What has blocks keeps them: in the middle of holes it is not worth asking where they end.
+        if short && self.holes_in_a_row.fetch_add(1, Ordering::Relaxed) % LOOK_AGAIN != 0 {
+            self.give_blocks(range.clone())?;
+            return Ok(range);
+        }
         let mut at = range.start;
         while at < range.end {
             // Past the end of the file there is only hole, which SEEK_HOLE answers with ENXIO; without SEEK_HOLE
             // everything is asked for, which is harmless.
             let hole = unix::seek(&self.file, SeekFrom::Hole(at)).unwrap_or(at);
             if hole >= range.end {
+                self.holes_in_a_row.store(0, Ordering::Relaxed);
                 return Ok(range.start..hole);
             }
-            // A short range is asked for as a whole: what has blocks keeps them.
-            let short = range.end - at <= RESERVED_WHOLE_BYTES;
-            let end = if short {
-                range.end
-            } else {
-                match unix::seek(&self.file, SeekFrom::Data(hole)) {
-                    Ok(data) if data > hole => data.min(range.end),
-                    _ => range.end,
-                }
+            let end = match unix::seek(&self.file, SeekFrom::Data(hole)) {
+                Ok(data) if data > hole => data.min(range.end),
+                _ => range.end,
             };
-            match retry(|| unix::fallocate(&self.file, FallocateFlags::KEEP_SIZE, hole, end - hole)) {
-                Ok(()) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(range),
-                Err(error) => return Err(error.into()),
-            }
+            self.give_blocks(hole..end)?;
             at = end;
         }
         Ok(range)
@@ -380,6 +382,16 @@ impl RealFile {
                 .ok()
         };
         self.direct.get_or_init(open).as_ref()
+    }
+
+    /// A file system that cannot do this is no error.
+    fn give_blocks(&self, range: Range<u64>) -> io::Result<()> {
+        match retry(|| {
+            unix::fallocate(&self.file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)
+        }) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn zero_data(&self, range: Range<u64>) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::disk::DiskFile;
 use crate::journal::{self, Placed, format::BLOCK_BYTES, format::RECORD_HEADER_BYTES};
+use crate::sys::buffer::Buffer;
 
 /// At most so many bytes are written at once; no piece crosses a multiple of it.
 const RUN_BYTES_MAX: u64 = 1 << 20;
@@ -37,7 +38,7 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(super) struct Image {
     /// Tables and payloads of all records, one behind the other.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     /// By offset, then by age.
     pieces: Vec<Piece>,
     cut: Option<u64>,
@@ -85,7 +86,7 @@ impl Image {
     pub(super) fn read(records: &[Recorded], journal: &dyn DiskFile) -> io::Result<Image> {
         let body_bytes = |placed: &Placed| placed.header.record_bytes.get() - RECORD_HEADER_BYTES;
         let total: u64 = records.iter().map(|record| body_bytes(&record.placed)).sum();
-        let mut bytes = vec![0; total as usize];
+        let mut bytes = Buffer::zeros(total as usize)?;
         let mut bodies = Vec::with_capacity(records.len());
         let mut at = 0;
         for Recorded { len_before, placed } in records {
@@ -103,7 +104,7 @@ impl Image {
         Ok(Image::of(bytes, &bodies))
     }
 
-    fn of(bytes: Vec<u8>, bodies: &[Body]) -> Image {
+    fn of(bytes: Buffer, bodies: &[Body]) -> Image {
         let mut pieces = Vec::with_capacity(bodies.iter().map(|body| body.extents).sum());
         // From the youngest back: what a later record cut away is never written at all.
         let mut cut = u64::MAX;
@@ -284,7 +285,9 @@ mod tests {
                 len_before: before + shift,
             });
         }
-        let image = Image::of(bytes, &bodies);
+        let mut buffer = Buffer::zeros(bytes.len()).unwrap();
+        buffer.copy_from_slice(&bytes);
+        let image = Image::of(buffer, &bodies);
         // The data file: `shift` bytes of which nothing is said, then the base.
         let disk = SimDisk::new();
         let mut start = vec![9; shift as usize];

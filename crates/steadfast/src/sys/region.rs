@@ -187,6 +187,36 @@ impl Region {
         usize::try_from(advised).is_ok_and(|advised| advised == runs.iter().map(|bytes| bytes.len()).sum())
     }
 
+    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous memory. On an
+    /// error nothing moved.
+    pub(crate) fn take_over(&mut self, other: &mut Region, bytes: Range<usize>) -> io::Result<()> {
+        self.check(&bytes);
+        other.check(&bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (from, to) = (other.address(bytes.start), self.address(bytes.start));
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        // SAFETY: both ranges lie within reservations of ours (checked above), and `&mut` on both says that no reference into them
+        // lives; the old range stays mapped, so nobody else can come to be there.
+        let moved = unsafe { libc::mremap(from.cast(), bytes.len(), bytes.len(), flags, to) };
+        if moved == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Has the kernel back these pages with huge ones where it can.
+    pub(crate) fn allow_huge_pages(&mut self, bytes: Range<usize>) {
+        self.check(&bytes);
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: changes no byte.
+        let allowed =
+            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxHugepage) };
+        if let Err(error) = allowed {
+            log::debug!("huge pages are not to be had: {error}");
+        }
+    }
+
     /// Has the kernel back these pages one by one. Where it knows no others that is no error.
     pub(crate) fn refuse_huge_pages(&mut self, bytes: Range<usize>) {
         self.check(&bytes);
