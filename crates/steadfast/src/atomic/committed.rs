@@ -116,7 +116,7 @@ impl Committed {
         window.place_file(0..bytes, self.descriptor(store)?, 0, protection, MapFlags::SHARED)?;
         window.keep_from_children(0..bytes)?;
         if self.is_dense(bytes) {
-            window.map_pages(&[0..bytes]);
+            window.map_pages(std::slice::from_ref(&(0..bytes)));
         }
         self.window = Some(window);
         self.window_bytes = bytes;

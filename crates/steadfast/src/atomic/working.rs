@@ -290,7 +290,7 @@ impl Working {
         }
         self.split()?;
         if self.committed.is_dense(self.mapped) {
-            self.region.map_pages(&[0..self.mapped]);
+            self.region.map_pages(std::slice::from_ref(&(0..self.mapped)));
         }
         // What was edited so far was declared.
         self.tracking = Some(Tracking::begin(self.tracker, self.addresses(0..self.mapped)));

@@ -247,7 +247,7 @@ impl DiskFile for RealFile {
     fn reserve(&self, range: Range<u64>) -> io::Result<Range<u64>> {
         let short = range.end - range.start <= RESERVED_WHOLE_BYTES;
         // What has blocks keeps them: in the middle of holes it is not worth asking where they end.
-        if short && self.holes_in_a_row.fetch_add(1, Ordering::Relaxed) % LOOK_AGAIN != 0 {
+        if short && !self.holes_in_a_row.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_AGAIN) {
             self.give_blocks(range.clone())?;
             return Ok(range);
         }
