@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::range;
 use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
-use capture::Capture;
+use capture::Captured;
 use declared::Declared;
 use working::Working;
 
@@ -350,9 +350,9 @@ impl AtomicMapping {
         let committed_len = self.store.committed_len() as usize;
         let search = self.lent_whole || self.lent_raw;
         let len_min = self.len_min.min(committed_len) as u64;
-        let capture = if search { self.capture()? } else { Capture::default() };
+        let captured = if search { self.capture()? } else { Captured::default() };
         let (extents, bytes) = if search {
-            (&*capture.extents, &*capture.bytes)
+            (&*captured.extents, captured.bytes())
         } else {
             self.declared.settle(self.working.bytes(self.len));
             self.declared.record()
@@ -361,7 +361,7 @@ impl AtomicMapping {
         self.working.keep_committed(&*self.store, &batch)?;
         // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
         let id = record(&mut *self.store, &batch)?;
-        let folded = self.working.fold(&*self.store, &batch, committed_len, &capture.copies, self.lent_raw);
+        let folded = self.working.fold(&*self.store, &batch, committed_len, &captured.copies, self.lent_raw);
         self.declared.clear();
         self.lent_whole = false;
         self.len_min = self.len;

@@ -4,6 +4,7 @@
 //! edits were made, those are taken as they are and nothing is searched ([`declared`](super::declared)); where the kernel is asked, only pages that were stored to
 //! are compared; and pages that turn out to differ throughout are recorded whole without a closer look.
 
+use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,8 +14,9 @@ use super::declared::EXTENT_BYTES_MAX;
 use super::second_thread::{alone, in_pieces};
 use super::tracker::normalise;
 use crate::batch::Extent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys;
+use crate::sys::buffer::Buffer;
 use crate::sys::prefetch::prefetch;
 
 /// So many pages are compared as a piece of work of its own.
@@ -28,11 +30,81 @@ const PIECES_MAX: usize = 32;
 
 /// The changed bytes, copied once: what is recorded and folded in is one and the same copy.
 #[derive(Debug, Default)]
-pub(super) struct Capture {
+pub(super) struct Captured {
     pub(super) extents: Vec<Extent>,
-    pub(super) bytes: Vec<u8>,
+    bytes: Bytes,
     /// Pages that were looked at and are equal: they are private copies all the same.
     pub(super) copies: Vec<Range<usize>>,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Few(Vec<u8>),
+    /// An allocator would keep so many for the next time.
+    Many(Buffer),
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Bytes::Few(Vec::new())
+    }
+}
+
+const FEW_BYTES_MAX: usize = 1 << 20;
+
+impl Captured {
+    /// The bytes of all extents, one behind the other.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Few(bytes) => bytes,
+            Bytes::Many(buffer) => buffer,
+        }
+    }
+
+    /// Puts pieces one behind the other.
+    fn join(mut pieces: Vec<Capture>) -> io::Result<Captured> {
+        let total = pieces.iter().map(|piece| piece.bytes.len()).sum();
+        if pieces.len() <= 1 {
+            let Capture { extents, bytes, copies } = pieces.pop().unwrap_or_default();
+            return Ok(Captured { extents, bytes: Bytes::Few(bytes), copies });
+        }
+        let (mut few, mut many) = if total <= FEW_BYTES_MAX {
+            (vec![0; total], Buffer::default())
+        } else {
+            (Vec::new(), Buffer::zeros(total)?)
+        };
+        let mut rest: &mut [u8] = if total <= FEW_BYTES_MAX { &mut few } else { &mut many };
+        let (mut extents, mut copies) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let (these, others) = rest.split_at_mut(piece.bytes.len());
+            these.copy_from_slice(&piece.bytes);
+            rest = others;
+            for extent in piece.extents {
+                note(&mut extents, extent);
+            }
+            copies.extend(piece.copies);
+        }
+        let bytes = if total <= FEW_BYTES_MAX { Bytes::Few(few) } else { Bytes::Many(many) };
+        Ok(Captured { extents, bytes, copies })
+    }
+}
+
+/// Adds an extent, to the last one if it goes on where that ends.
+fn note(extents: &mut Vec<Extent>, next: Extent) {
+    match extents.last_mut() {
+        Some(last) if last.end() == next.offset && (last.len + next.len) as usize <= EXTENT_BYTES_MAX => {
+            last.len += next.len;
+        }
+        _ => extents.push(next),
+    }
+}
+
+/// A piece of it.
+#[derive(Debug, Default)]
+struct Capture {
+    extents: Vec<Extent>,
+    bytes: Vec<u8>,
+    copies: Vec<Range<usize>>,
 }
 
 impl Capture {
@@ -41,36 +113,9 @@ impl Capture {
         while at < bytes.len() {
             let piece = &bytes[at..bytes.len().min(at + EXTENT_BYTES_MAX)];
             self.bytes.extend_from_slice(piece);
-            self.note(offset + at, piece.len());
+            note(&mut self.extents, Extent { offset: (offset + at) as u64, len: piece.len() as u32 });
             at += piece.len();
         }
-    }
-
-    /// Records that the last `len` of `bytes` belong at `offset`.
-    fn note(&mut self, offset: usize, len: usize) {
-        if let Some(last) = self.extents.last_mut()
-            && last.end() == offset as u64
-            && last.len as usize + len <= EXTENT_BYTES_MAX
-        {
-            last.len += len as u32;
-            return;
-        }
-        self.extents.push(Extent { offset: offset as u64, len: len as u32 });
-    }
-
-    /// Puts another piece behind this one.
-    fn append(&mut self, mut piece: Capture) {
-        if self.bytes.is_empty() && self.copies.is_empty() {
-            *self = piece;
-            return;
-        }
-        let mut extents = piece.extents.into_iter();
-        if let Some(first) = extents.next() {
-            self.note(first.offset as usize, first.len as usize);
-        }
-        self.extents.extend(extents);
-        self.bytes.append(&mut piece.bytes);
-        self.copies.append(&mut piece.copies);
     }
 
     /// Records where a page differs from its committed image, which counts as zeros behind its end; nothing if that is most of it.
@@ -118,7 +163,7 @@ enum Comparison {
 
 impl AtomicMapping {
     /// Finds what was stored to, and compares it.
-    pub(super) fn capture(&mut self) -> Result<Capture> {
+    pub(super) fn capture(&mut self) -> Result<Captured> {
         let page = sys::page_size();
         // Memory is about to be compared with what the store keeps.
         self.store.check_unchanged()?;
@@ -146,11 +191,10 @@ impl AtomicMapping {
             let piece = self.capture_runs(&runs[pieces[index].clone()], committed_end);
             *captured[index].lock().unwrap_or_else(PoisonError::into_inner) = piece;
         });
-        let mut capture = Capture::default();
-        for piece in captured {
-            capture.append(piece.into_inner().unwrap_or_else(PoisonError::into_inner)?);
-        }
-        Ok(capture)
+        let captured =
+            captured.into_iter().map(|piece| piece.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Captured::join(captured.collect::<Result<_>>()?)
+            .map_err(|error| Error::from_io("commit", error).path(self.store.path()))
     }
 
     fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {

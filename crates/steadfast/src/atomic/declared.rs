@@ -9,6 +9,8 @@ use crate::batch::Extent;
 
 /// Beyond so many edits it pays to look whether they are to the same places.
 const MERGE_ABOVE: usize = 1 << 14;
+/// So much room is kept from one transaction to the next.
+const KEPT_MAX: usize = 1 << 18;
 /// An extent's length has 32 bits.
 pub(super) const EXTENT_BYTES_MAX: usize = 1 << 30;
 
@@ -118,6 +120,9 @@ impl Declared {
     pub(super) fn clear(&mut self) {
         self.extents.clear();
         self.bytes.clear();
+        // One large transaction is no reason to keep its memory for ever.
+        self.extents.shrink_to(KEPT_MAX);
+        self.bytes.shrink_to(KEPT_MAX);
         (self.lent, self.end) = (0, 0);
     }
 }

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 /// Beyond so much it is cheaper to keep the committed image by itself.
 const EDIT_BYTES_MAX: usize = 1 << 20;
+/// So much room is kept from one transaction to the next.
+const KEPT_MAX: usize = 1 << 18;
 const LOG_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Debug, Default)]
@@ -44,6 +46,9 @@ impl Undo {
     pub(super) fn clear(&mut self) {
         self.ranges.clear();
         self.bytes.clear();
+        // One large transaction is no reason to keep its memory for ever.
+        self.ranges.shrink_to(KEPT_MAX);
+        self.bytes.shrink_to(KEPT_MAX);
     }
 }
 
