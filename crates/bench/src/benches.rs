@@ -8,6 +8,7 @@ pub(crate) mod load;
 pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod recovery;
+pub(crate) mod search;
 pub(crate) mod sparse;
 pub(crate) mod sustained;
 pub(crate) mod threads;

@@ -16,6 +16,7 @@ mod process;
 mod report;
 mod shared_map;
 mod stats;
+mod watched_map;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,6 +104,12 @@ enum Bench {
         #[arg(long, default_value = "5", value_parser = positive)]
         rounds: usize,
     },
+    /// What finding plain stores costs at the least
+    Search {
+        /// Rounds after the warm-up (default: by pages)
+        #[arg(long, value_parser = positive)]
+        rounds: Option<usize>,
+    },
     /// Many writers on one device
     Threads {
         /// Writers at once
@@ -162,6 +169,7 @@ fn run(cli: &Cli) -> Result<()> {
         Bench::Sparse { rounds } => benches::sparse::run(scale, *rounds)?,
         Bench::Decay { commits } => benches::decay::run(scale, *commits)?,
         Bench::Recovery { rounds } => benches::recovery::run(scale, *rounds)?,
+        Bench::Search { rounds } => benches::search::run(scale, *rounds)?,
         Bench::Threads { threads, rounds } => benches::threads::run(scale, threads, *rounds)?,
         Bench::Memory { seconds } => benches::memory::run(scale, *seconds)?,
         Bench::Open { rounds } => benches::open::run(scale, *rounds)?,

@@ -9,7 +9,7 @@ use super::figures::{Figures, Row, proper};
 use super::requirements;
 
 /// Each benchmark's heading and what to know before reading its table.
-const BENCHES: [(&str, &str, &str); 10] = [
+const BENCHES: [(&str, &str, &str); 11] = [
     (
         "commit",
         "One commit",
@@ -18,6 +18,13 @@ const BENCHES: [(&str, &str, &str); 10] = [
          `vs_limit` and `vs_full_pages` are ratios to the faster limit (smaller is better), the other `vs_` columns say how many times \
          faster than that peer (larger is better). Between bursts the file system is synced, outside the timing, so that nobody \
          pays for another's write-back; `flushes_per_commit` counts all flushes of the device meanwhile, checkpoints included.",
+    ),
+    (
+        "search",
+        "Finding plain stores, at the least",
+        "Where the time of a commit of plain stores goes. `scan`: one `PAGEMAP_SCAN` over the whole map, all pages of which are mapped and \
+         protected; `compare`: reading the pages that it found, and those that they are copies of, on one thread. With the flush that is \
+         the least that such a commit takes; the rest is the library's own.",
     ),
     (
         "sustained",

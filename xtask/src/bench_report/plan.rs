@@ -13,6 +13,7 @@ impl Plan {
         let here = [
             "about",
             "commit",
+            "search",
             "sustained --seconds 6",
             "first-store",
             "load",
@@ -31,6 +32,7 @@ impl Plan {
         let here = [
             "about",
             "commit --rounds 1 --size 64MiB",
+            "search --rounds 2 --size 64MiB",
             "sustained --seconds 1 --size 32MiB",
             "first-store --rounds 3 --size 64MiB",
             "load --rounds 7",

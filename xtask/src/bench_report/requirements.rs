@@ -74,6 +74,19 @@ fn times_faster(peer: &'static str, pages: u64) -> Measure {
     })
 }
 
+/// What a commit of plain stores takes at the least, beside what it is held against.
+fn floor_of_stores(figures: &Figures, pages: u64) -> Option<f64> {
+    let fastest = |systems: [&str; 2]| {
+        let of = |system| figures.at("commit", system, pages, "p50_us");
+        systems.into_iter().filter_map(of).min_by(f64::total_cmp)
+    };
+    let search = |name| figures.at("search", "kernel", pages, name);
+    let limit = fastest(["limit-buffered", "limit-direct"])?;
+    let least = search("scan_p50_us")? + search("compare_p50_us")? + limit;
+    let full_pages = fastest(["full-pages-buffered", "full-pages-direct"])?;
+    Some(least / if pages <= 16 { limit } else { full_pages })
+}
+
 /// The largest figure of this name among these systems.
 fn worst(
     bench: &'static str,
@@ -120,6 +133,14 @@ fn against_limits() -> Vec<Requirement> {
                 format!("{way}: plain stores, {pages} pages ÷ append+flush of full images of those pages");
             rows.push(Requirement::at_most(what, bound, commit(system, pages, "vs_full_pages")));
         }
+    }
+    for pages in [1, 16, 256, 4096] {
+        let to = if pages <= 16 { "a bare 4 KiB append+flush" } else { "append+flush of full images" };
+        let what = format!(
+            "the least for that: the kernel's search, reading {}, and a bare append+flush ÷ {to}",
+            count(pages, "page")
+        );
+        rows.push(Requirement::reported(what, Box::new(move |figures| floor_of_stores(figures, pages))));
     }
     // Other programs' flushes fall into the count, and can only add to it.
     let flushes = |figures: &Figures| {
@@ -172,6 +193,14 @@ fn against_databases() -> Vec<Requirement> {
         for (pages, bound) in [1, 16, 256, 4096].into_iter().zip(bounds) {
             let what = format!("declared edits, {}: times faster than {name}", count(pages, "record"));
             rows.push(Requirement::at_least(what, bound, times_faster(peer, pages)));
+        }
+        for pages in [1, 16, 256, 4096] {
+            let what = format!("the same of a bare 4 KiB append+flush, {}: {name}", count(pages, "record"));
+            let limit = move |figures: &Figures| {
+                let p50 = |system| figures.at("commit", system, pages, "p50_us");
+                Some(p50(peer)? / p50("limit-direct")?.min(p50("limit-buffered")?))
+            };
+            rows.push(Requirement::reported(what, Box::new(limit)));
         }
     }
     rows
