@@ -1,0 +1,89 @@
+//! From one memory to two images.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use super::super::committed::{self, Committed};
+use super::super::tracker::Tracking;
+use super::{HOLE_BYTES, PRIVATE, STORES, Working};
+use crate::sys;
+use crate::sys::region::Region;
+
+/// So much stands in memory twice while the images are split.
+const MOVED_BYTES: usize = 4 << 20;
+
+impl Working {
+    /// Makes ready for changes to `range`, which the commit will be told of.
+    pub(in crate::atomic) fn expect_edit(&mut self, range: Range<usize>) -> io::Result<()> {
+        if self.undo.as_ref().is_some_and(|undo| !undo.takes(range.len())) {
+            self.split()?;
+        }
+        // Not `bytes`, which would borrow all of `self`; the same slice, and the same proof.
+        if let Some(mut undo) = self.undo.take() {
+            undo.keep(self.bytes(range.end), range);
+            self.undo = Some(undo);
+        }
+        Ok(())
+    }
+
+    /// Makes ready for stores anywhere, which the commit has to find.
+    pub(in crate::atomic) fn expect_stores(&mut self) -> io::Result<()> {
+        if self.tracking.is_some() {
+            return Ok(());
+        }
+        self.split()?;
+        if self.committed.is_dense(self.mapped) {
+            self.region.map_pages(std::slice::from_ref(&(0..self.mapped)));
+        }
+        // What was edited so far was declared.
+        self.tracking = Some(Tracking::begin(self.tracker, self.addresses(0..self.mapped)));
+        Ok(())
+    }
+
+    /// From one memory to private copies over the committed image: what was edited and is not committed becomes such copies. On an
+    /// error every byte is as it was.
+    pub(super) fn split(&mut self) -> io::Result<()> {
+        if self.undo.is_none() {
+            return Ok(());
+        }
+        let memory = File::from(sys::memfd::create("steadfast")?);
+        committed::lengthen(&memory, self.mapped)?;
+        // Where the kernel refuses such a mapping (overcommitted memory), it is to do so before the present one is gone.
+        Region::reserve(self.mapped)?.place_file(0..self.mapped, memory.as_fd(), 0, STORES, PRIVATE)?;
+
+        let Some(undo) = self.undo.take() else { return Ok(()) };
+        let edited: Vec<(usize, Vec<u8>)> =
+            undo.ranges().map(|range| (range.start, self.bytes(self.mapped)[range].to_vec())).collect();
+        undo.apply(self.bytes_mut(self.mapped));
+        let moved = self.move_into(&memory);
+        for (start, bytes) in edited {
+            self.bytes_mut(self.mapped)[start..start + bytes.len()].copy_from_slice(&bytes);
+        }
+        match moved {
+            Ok(()) => self.committed = Committed::in_memory(memory),
+            // Some of it is anonymous and some lies over a file that nobody changes: still one memory.
+            Err(_) => self.undo = Some(undo),
+        }
+        moved
+    }
+
+    /// Moves all bytes into a file, piece by piece, and maps that instead.
+    fn move_into(&mut self, memory: &File) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.mapped {
+            let end = self.mapped.min(at + MOVED_BYTES);
+            for (index, piece) in self.bytes(end)[at..].chunks(HOLE_BYTES).enumerate() {
+                if piece.iter().any(|&byte| byte != 0) {
+                    memory.write_all_at(piece, (at + index * HOLE_BYTES) as u64)?;
+                }
+            }
+            self.region.place_file(at..end, memory.as_fd(), at as u64, STORES, PRIVATE)?;
+            self.region.keep_from_children(at..end)?;
+            at = end;
+        }
+        Ok(())
+    }
+}
