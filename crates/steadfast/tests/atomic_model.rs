@@ -305,3 +305,33 @@ fn cut_and_regrown_in_part_then_rolled_back_then_moved() {
         play_with_each(&steps, view).unwrap();
     }
 }
+
+/// Found by the properties above: what had been cut off within a page came back when the images were split, and then rolled back.
+#[test]
+fn cut_within_a_page_then_split_then_grown_then_rolled_back() {
+    use Step::{Commit, Edit, Resize, Rollback, Store};
+    for view in [false, true] {
+        let steps = [
+            Edit { at: 4, len: 9, byte: 3 },
+            Resize { len: 1 },
+            Commit,
+            Store { at: 0, byte: 7 },
+            Commit,
+            Resize { len: 4096 },
+            Commit,
+            Rollback,
+        ];
+        play_with_each(&steps, view).unwrap();
+    }
+}
+
+/// Found by the properties above.
+#[test]
+fn cut_and_regrown_within_a_page_then_rolled_back() {
+    use Step::{Resize, Rollback};
+    for view in [false, true] {
+        for _ in 0..200 {
+            play_with_each(&[Resize { len: 1 }, Resize { len: 4096 }, Rollback], view).unwrap();
+        }
+    }
+}

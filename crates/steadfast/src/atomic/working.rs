@@ -212,7 +212,12 @@ impl Working {
         let page = sys::page_size();
         let end = pages(batch.len as usize)?;
         match &mut self.undo {
-            Some(undo) => undo.clear(),
+            Some(undo) => {
+                undo.clear();
+                // Behind the end of a committed image there are zeros, also when it moves into a file later.
+                let len = batch.len as usize;
+                self.bytes_mut(end)[len..].fill(0);
+            }
             None => self.committed.fold(store, batch, committed_before)?,
         }
         self.behind.fold(batch);
