@@ -68,6 +68,9 @@ impl Working {
         let tail = &mut self.bytes_mut(tail.end)[tail.start..];
         if tail.iter().any(|&byte| byte != 0) {
             tail.fill(0);
+            // Nobody declared that, and perhaps nobody looks for it.
+            let page_start = from / page * page;
+            self.changed.push(page_start..page_start + page);
         }
         Ok(())
     }
