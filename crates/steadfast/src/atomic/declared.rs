@@ -23,6 +23,8 @@ pub(super) struct Declared {
     /// How many of the extents have their bytes only in the working image: then all are read there.
     lent: usize,
     end: u64,
+    /// What was changed and then cut off: no part of the record, but of what a rollback brings back.
+    cut: Vec<Range<usize>>,
 }
 
 impl Declared {
@@ -30,8 +32,10 @@ impl Declared {
         self.extents.is_empty()
     }
 
+    /// Everything that was changed, also what was cut off since.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        self.extents.iter().map(|extent| extent.offset as usize..extent.end() as usize)
+        let recorded = self.extents.iter().map(|extent| extent.offset as usize..extent.end() as usize);
+        recorded.chain(self.cut.iter().cloned())
     }
 
     /// These bytes are going to stand there.
@@ -91,6 +95,9 @@ impl Declared {
         let mut at = 0;
         for extent in extents {
             let end = (extent.end() as usize).min(working.len());
+            if extent.end() > working.len() as u64 {
+                self.cut.push(working.len().max(extent.offset as usize)..extent.end() as usize);
+            }
             let start = (extent.offset as usize).max(at);
             at = at.max(end);
             if start >= end {
@@ -124,6 +131,7 @@ impl Declared {
         self.extents.shrink_to(KEPT_MAX);
         self.bytes.shrink_to(KEPT_MAX);
         (self.lent, self.end) = (0, 0);
+        self.cut = Vec::new();
     }
 }
 
@@ -157,15 +165,18 @@ mod tests {
             let before: Vec<u8> = (0..220).map(|at| at as u8).collect();
             let mut working = before.clone();
             let mut declared = Declared::default();
+            let mut touched = std::collections::BTreeSet::new();
             let mut len_min = working.len();
             for step in steps {
                 match step {
                     Step::Write(at, bytes) if at + bytes.len() <= working.len() && !bytes.is_empty() => {
                         declared.write(at, &bytes);
+                        touched.extend(at..at + bytes.len());
                         working[at..at + bytes.len()].copy_from_slice(&bytes);
                     }
                     Step::Lend(at, len, byte) if at + len <= working.len() && len > 0 => {
                         declared.lend(at..at + len);
+                        touched.extend(at..at + len);
                         working[at..at + len].fill(byte);
                     }
                     // Cut, and grown again in part.
@@ -181,6 +192,8 @@ mod tests {
                 }
             }
             declared.settle(&working);
+            let known: std::collections::BTreeSet<usize> = declared.ranges().flatten().collect();
+            prop_assert!(touched.is_subset(&known), "a rollback would forget {:?}", touched.difference(&known));
             let mut replayed = before;
             replayed.truncate(len_min);
             replayed.resize(working.len(), 0);
