@@ -41,6 +41,8 @@ struct World {
     store: JournaledFile,
     states: Vec<Vec<u8>>,
     durable: usize,
+    /// Something was made to fail.
+    faulty: bool,
 }
 
 impl World {
@@ -49,7 +51,7 @@ impl World {
         disk.keep_trace();
         disk.put_file(FILE, &[0; LEN]);
         let store = open(&disk, JournaledFile::options()).unwrap();
-        World { disk, store, states: vec![vec![0; LEN]], durable: 0 }
+        World { disk, store, states: vec![vec![0; LEN]], durable: 0, faulty: false }
     }
 
     /// The next state: a byte here and some there.
@@ -109,7 +111,9 @@ impl World {
 
     fn end(mut self) {
         Self::judge(&self.disk, &self.states, self.durable, true);
-        let closed = self.store.close().is_ok();
+        let closed = self.store.close();
+        assert!(self.faulty || closed.is_ok(), "nothing failed, and yet: {closed:?}");
+        let closed = closed.is_ok();
         drop(self.store);
         if closed {
             assert_eq!(self.disk.read_file(FILE).as_ref(), self.states.last(), "a plain file is left");
@@ -186,6 +190,7 @@ fn whatever_sync_fails_nobody_waits_for_ever_and_nothing_durable_is_lost() {
         explore(&format!("sync {place} fails"), move || {
             let mut world = World::new();
             world.disk.fail_sync(place);
+            world.faulty = true;
             let mut tickets = Vec::new();
             for round in 0..9 {
                 let done = match round % 3 {
@@ -218,6 +223,7 @@ fn a_checkpoint_that_keeps_failing_is_not_committed_and_never_a_hang() {
     explore("checkpoints that fail", || {
         let mut world = World::new();
         world.disk.fail_syncs_of(SyncPoint::Checkpoint);
+        world.faulty = true;
         let mut refused = 0;
         for _ in 0..14 {
             match world.commit() {
@@ -233,4 +239,46 @@ fn a_checkpoint_that_keeps_failing_is_not_committed_and_never_a_hang() {
         world.commit().or_else(|_| world.commit()).unwrap();
         world.end();
     });
+}
+
+#[test]
+fn a_checkpoint_by_name_overtakes_the_one_that_is_about_to_begin() {
+    explore("a checkpoint by name", || {
+        let mut world = World::new();
+        for _ in 0..5 {
+            world.commit_relaxed().unwrap();
+        }
+        world.store.checkpoint().unwrap();
+        world.durable = world.states.len() - 1;
+        for _ in 0..5 {
+            world.commit_relaxed().unwrap();
+        }
+        world.end();
+    });
+}
+
+#[test]
+fn a_write_and_a_flush_that_fail_together_lose_nothing_durable() {
+    for (write, sync) in [(3, 1), (4, 1), (5, 1), (6, 2), (7, 2)] {
+        explore(&format!("write {write} and sync {sync} fail"), move || {
+            let mut world = World::new();
+            world.disk.fail_write(write, 5, 0);
+            world.disk.fail_sync(sync);
+            world.faulty = true;
+            let mut tickets = Vec::new();
+            for _ in 0..8 {
+                match world.commit_async() {
+                    Ok(ticket) => tickets.push(ticket),
+                    Err(error) if error.kind() == ErrorKind::NotCommitted => {}
+                    Err(_) => break,
+                }
+            }
+            for (ticket, state) in &tickets {
+                if ticket.wait().is_ok() {
+                    world.durable = world.durable.max(*state);
+                }
+            }
+            world.end();
+        });
+    }
 }

@@ -61,6 +61,8 @@ struct RealFile {
     locked_by: OnceLock<Birth>,
     /// The same file, past the page cache; `None` where its file system refuses.
     direct: OnceLock<Option<File>>,
+    /// The same file, opened once more.
+    apart: OnceLock<Option<File>>,
     /// It opened, and then refused a write.
     direct_refused: AtomicBool,
     /// Ranges that were asked for and had no blocks, without one between them that had.
@@ -97,6 +99,7 @@ impl Disk for RealDisk {
             file: File::from(fd),
             locked_by: OnceLock::new(),
             direct: OnceLock::new(),
+            apart: OnceLock::new(),
             direct_refused: AtomicBool::new(false),
             holes_in_a_row: AtomicU32::new(0),
         }))
@@ -207,7 +210,7 @@ impl DiskFile for RealFile {
     fn write_durably(&self, blocks: &[u8], offset: u64, point: SyncPoint) -> io::Result<()> {
         let Some(direct) = self.direct() else {
             self.write_at(&[blocks], offset)?;
-            return self.sync_data(point);
+            return self.sync_data_apart(point);
         };
         let mut done = 0;
         while done < blocks.len() {
@@ -220,7 +223,7 @@ impl DiskFile for RealFile {
                 Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
                     self.direct_refused.store(true, Ordering::Relaxed);
                     self.write_at(&[&blocks[done..]], offset + done as u64)?;
-                    return self.sync_data(point);
+                    return self.sync_data_apart(point);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -382,6 +385,18 @@ impl RealFile {
                 .ok()
         };
         self.direct.get_or_init(open).as_ref()
+    }
+
+    /// A write that failed is told once to each open descriptor: whoever syncs this file at the same time is told, too.
+    fn sync_data_apart(&self, point: SyncPoint) -> io::Result<()> {
+        let open = || {
+            let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            unix::open(&name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map(File::from).ok()
+        };
+        match self.apart.get_or_init(open) {
+            Some(file) => Ok(unix::fdatasync(file)?),
+            None => self.sync_data(point),
+        }
     }
 
     /// A file system that cannot do this is no error.

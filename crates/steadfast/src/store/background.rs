@@ -81,6 +81,8 @@ impl Locked<'_> {
                 let _ = thread.join();
             }
         });
+        // A close that fails may be followed by commits, which start them again.
+        self.threads.stop = false;
     }
 }
 

@@ -264,9 +264,29 @@ impl Locked<'_> {
         job.records.drain(..self.published);
         job.shorten = true;
         let published = job.run_until_written();
+        self.reserve_again(until, len);
         match published.and(self.remember_data()) {
             Ok(()) => self.published = until,
             Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
+        }
+    }
+
+    /// The file was cut to `len`: commits behind the first `count`, which are recorded and not durable yet, have their blocks once
+    /// more. Where they cannot be had, the checkpoint says so and waits.
+    fn reserve_again(&mut self, count: usize, len: u64) {
+        let beyond: Vec<_> = self
+            .pending
+            .iter()
+            .skip(count)
+            .flat_map(|pending| pending.extents.iter().flatten())
+            .filter(|extent| extent.end() > len)
+            .map(|extent| extent.offset..extent.end())
+            .collect();
+        for range in beyond {
+            match self.shared.data.reserve(range) {
+                Ok(known) => self.reserved.insert(known),
+                Err(error) => log::warn!("{}: {error}", self.shared.path.display()),
+            }
         }
     }
 

@@ -76,8 +76,9 @@ impl Locked<'_> {
         if batch.is_empty(self.committed_len()) {
             return Ok(false);
         }
-        self.reserve_blocks(batch)?;
+        // Room first: a checkpoint that makes it may give blocks back.
         self.make_room(batch)?;
+        self.reserve_blocks(batch)?;
         Ok(true)
     }
 
@@ -122,6 +123,7 @@ impl Locked<'_> {
                     }
                     self.check_for("commit")?;
                     self.make_room(batch)?;
+                    self.reserve_blocks(batch)?;
                 }
             }
         }

@@ -3,7 +3,9 @@
 //! One thread at a time has the flush. It lets the mutex go while the disk works, and every record that was appended before it
 //! began is durable when it ends. Whoever comes meanwhile waits for the next one, together with all others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::state::{Checkpoint, Locked};
 use super::ticket::Completion;
@@ -45,33 +47,45 @@ impl Locked<'_> {
 
     /// Tells the tickets of what is durable by now, all of them if nothing more will be, and lets others flush.
     pub(super) fn give_flush_back(&mut self) {
-        // Without the mutex, since a waker may run anything; before the next flush, so that the order is kept.
-        loop {
-            let durable = self.journal.durable();
-            let due = self.tickets.partition_point(|(id, _)| *id <= durable);
-            let told: Vec<Completion> = self.tickets.drain(..due).map(|(_, completion)| completion).collect();
-            let failed: Vec<Completion> = match self.latched {
-                Some(_) => self.tickets.drain(..).map(|(_, completion)| completion).collect(),
-                None => Vec::new(),
-            };
-            if told.is_empty() && failed.is_empty() {
-                break;
-            }
+        // In order, and before anybody else can flush. Tasks are woken at the very end: that may run anything, which may want to
+        // commit or to wait for a later ticket.
+        let durable = self.journal.durable();
+        let due = self.tickets.partition_point(|(id, _)| *id <= durable);
+        let mut wakers: Vec<Waker> = Vec::new();
+        let told: Vec<Completion> = self.tickets.drain(..due).map(|(_, completion)| completion).collect();
+        wakers.extend(told.into_iter().filter_map(|completion| completion.tell_threads(Ok(()))));
+        if self.latched.is_some() {
             let error = self.in_doubt_of_latch();
-            self.unlocked(|| {
-                told.into_iter().for_each(|completion| completion.tell(Ok(())));
-                failed.into_iter().for_each(|completion| completion.tell(Err(error.duplicate())));
-            });
+            let failed: Vec<Completion> = self.tickets.drain(..).map(|(_, completion)| completion).collect();
+            let tell = |completion: Completion| completion.tell_threads(Err(error.duplicate()));
+            wakers.extend(failed.into_iter().filter_map(tell));
         }
         self.flushing = false;
         self.shared.changed.notify_all();
+        if wakers.is_empty() {
+            return;
+        }
+        self.unlocked(|| {
+            for waker in wakers {
+                // The others are to be woken all the same, and the store has no part in it.
+                if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                    log::error!("the waker of a ticket panicked");
+                }
+            }
+        });
     }
 
     /// One flush for everything in the journal. The caller has the flush.
     fn flush(&mut self) -> Result<()> {
+        if let Some(cause) = self.renew.take() {
+            // The sync of an anchor failed. These records' pages may have failed with it, and look clean now.
+            return self.reestablish(None, &cause).map(|_| ());
+        }
         let (durable, through) = (self.journal.durable(), self.journal.last());
         let file = Arc::clone(self.journal.file());
-        match self.unlocked(|| file.sync_data(SyncPoint::Record)) {
+        let synced = self.unlocked(|| file.sync_data(SyncPoint::Record));
+        // Whoever synced the file meanwhile may have been told of our pages' failure in our place.
+        match synced.and_then(|()| self.renew.take().map_or(Ok(()), Err)) {
             Ok(()) => {
                 self.journal.is_durable(through);
                 let keep_extents = self.keep_extents;

@@ -210,34 +210,45 @@ impl Completion {
 
     /// Tells the ticket how it went, once. See [`CommitTicket::pair`] for an example.
     pub fn tell(mut self, result: Result<()>) {
-        self.set(result);
+        wake(self.set(result));
     }
 
-    fn set(&mut self, result: Result<()>) {
+    /// As `tell`, except that a task that waits is left for the caller to wake: that may run anything.
+    pub(super) fn tell_threads(mut self, result: Result<()>) -> Option<Waker> {
+        self.set(result)
+    }
+
+    fn set(&mut self, result: Result<()>) -> Option<Waker> {
         if std::mem::replace(&mut self.told, true) {
-            return;
+            return None;
         }
         let mut state = self.outcome.lock();
         state.result = Some(result);
         let waker = state.waker.take();
         drop(state);
         self.outcome.known.notify_all();
-        // Outside of the lock: a waker may run the task at once.
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker
+    }
+}
+
+/// Outside of every lock: a waker may run the task at once.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
         if !self.told {
-            self.set(Err(Error::new(
-                ErrorKind::InDoubt,
-                "commit",
-                "the store went away before it said whether the commit is durable",
-            )
-            .advice("open the file again: recovery decides")));
+            wake(
+                self.set(Err(Error::new(
+                    ErrorKind::InDoubt,
+                    "commit",
+                    "the store went away before it said whether the commit is durable",
+                )
+                .advice("open the file again: recovery decides"))),
+            );
         }
     }
 }

@@ -1,0 +1,180 @@
+//! What goes on behind a commit, when something else happens at the same time. Found by review.
+
+mod stage;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::{fs, thread};
+
+use steadfast::disk::{Access, Disk, SimDisk, Survivors, SyncPoint};
+use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
+use steadfast::{CommitTicket, Result};
+
+const PAGE: u64 = 4096;
+
+/// A file of one page, and a journal of four blocks a half.
+fn on_sim(disk: &SimDisk, steps: u32) -> JournaledFile {
+    disk.put_file("/data", &[7; PAGE as usize]);
+    let options = JournaledFile::options().journal_bytes(8 * PAGE).stepped(steps);
+    options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, "/data").unwrap()
+}
+
+fn put(store: &mut JournaledFile, (len_min, len): (u64, u64), offset: u64, bytes: &[u8]) -> Result<()> {
+    let extents = [Extent { offset, len: bytes.len() as u32 }];
+    store.commit(&Batch { len_min, len, extents: &extents, bytes }, Flush::Now).map(|_| ())
+}
+
+fn ticket(store: &mut JournaledFile, byte: u8) -> CommitTicket {
+    let extents = [Extent { offset: 0, len: 1 }];
+    let batch = Batch { len_min: PAGE, len: PAGE, extents: &extents, bytes: &[byte] };
+    store.commit_async(&batch).unwrap()
+}
+
+fn poll(ticket: &mut CommitTicket, waker: impl Wake + Send + Sync + 'static) {
+    let waker = Waker::from(Arc::new(waker));
+    let _ = Pin::new(ticket).poll(&mut Context::from_waker(&waker));
+}
+
+/// Runs it on a thread of its own: a test that hangs says so.
+fn in_time(work: impl FnOnce() + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    match wait.recv_timeout(stage::DEADLINE) {
+        Err(RecvTimeoutError::Timeout) => panic!("it hangs"),
+        _ => thread.join().unwrap(),
+    }
+}
+
+#[test]
+fn blocks_of_a_commit_outlast_the_checkpoint_that_makes_room_for_it() {
+    let disk = SimDisk::new();
+    disk.put_file("/data", &[7; 8 * PAGE as usize]);
+    let options = JournaledFile::options().journal_bytes(8 * PAGE).stepped(0);
+    let mut store = options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, "/data").unwrap();
+    // Cut to one block, and commits until both halves are full.
+    for _ in 0..8 {
+        put(&mut store, (PAGE, PAGE), 0, b"a").unwrap();
+    }
+    // Growth, whose room in the journal comes from a checkpoint that cuts the file.
+    put(&mut store, (PAGE, 8 * PAGE), PAGE, &[1; 3 * PAGE as usize - 200]).unwrap();
+    // Somebody else takes all that is free.
+    disk.space((8 + 3 + 1) * PAGE);
+    store.checkpoint().unwrap();
+}
+
+#[test]
+fn a_close_that_failed_may_be_followed_by_commits() {
+    let stage = stage::folder();
+    let (folder, aside) = (stage.path().join("folder"), stage.path().join("aside"));
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("data");
+    fs::write(&path, vec![0; PAGE as usize]).unwrap();
+    let mut store = JournaledFile::options().journal_bytes(8 * PAGE).open(&path).unwrap();
+    put(&mut store, (PAGE, PAGE), 0, b"a").unwrap();
+    // Its name leads nowhere for a while.
+    fs::rename(&folder, &aside).unwrap();
+    fs::write(&folder, b"a file").unwrap();
+    store.close().unwrap_err();
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
+    in_time(move || {
+        for _ in 0..40 {
+            put(&mut store, (PAGE, PAGE), 0, b"c").unwrap();
+            ticket(&mut store, b'd').wait().unwrap();
+        }
+        store.close().unwrap();
+    });
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics, on purpose");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_hangs_nobody() {
+    for threads in [false, true] {
+        in_time(move || {
+            let disk = SimDisk::new();
+            disk.put_file("/data", &[7; PAGE as usize]);
+            let options = JournaledFile::options().journal_bytes(64 * PAGE);
+            let options = if threads { options } else { options.stepped(1) };
+            let mut store = options.open_on(Arc::new(disk) as Arc<dyn Disk>, "/data").unwrap();
+            for _ in 0..20 {
+                let mut first = ticket(&mut store, b'x');
+                poll(&mut first, Panics);
+                let told = catch_unwind(AssertUnwindSafe(|| put(&mut store, (PAGE, PAGE), 0, b"y")));
+                told.expect("the owner has no part in it").unwrap();
+                first.wait().unwrap();
+                ticket(&mut store, b'z').wait().unwrap();
+            }
+            assert_eq!(store.status().latched, None);
+            store.close().unwrap();
+        });
+    }
+}
+
+/// Waits for a ticket when it is woken.
+struct Waits(Mutex<Option<CommitTicket>>);
+
+impl Wake for Waits {
+    fn wake(self: Arc<Self>) {
+        if let Some(ticket) = self.0.lock().unwrap().take() {
+            ticket.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_waker_may_wait_for_a_later_ticket() {
+    in_time(|| {
+        let disk = SimDisk::new();
+        let mut store = on_sim(&disk, 0);
+        let mut first = ticket(&mut store, b'x');
+        let second = ticket(&mut store, b'y');
+        poll(&mut first, Waits(Mutex::new(Some(second))));
+        first.wait().unwrap();
+        store.close().unwrap();
+    });
+}
+
+#[test]
+fn a_flush_behind_an_anchor_that_failed_is_not_believed() {
+    let disk = SimDisk::new();
+    let mut store = on_sim(&disk, 100);
+    for _ in 0..4 {
+        put(&mut store, (PAGE, PAGE), 0, b"a").unwrap();
+    }
+    // Seals the half. Its checkpoint is done at once, and the sync of the anchor takes this record's pages with it.
+    disk.fail_syncs_of(SyncPoint::Anchor);
+    let last = ticket(&mut store, b'x');
+    disk.clear_failures();
+    last.wait().unwrap();
+    let cut = disk.power_cut(&Survivors::none());
+    drop(JournaledFile::options().open_on(Arc::new(cut.clone()) as Arc<dyn Disk>, "/data").unwrap());
+    assert_eq!(cut.read_file("/data").unwrap()[0], b'x', "a commit that was acknowledged is lost");
+}
+
+#[test]
+fn a_foreign_hand_is_noticed_before_a_checkpoint_in_the_background_writes() {
+    let disk = SimDisk::new();
+    let mut store = on_sim(&disk, 100);
+    for _ in 0..4 {
+        put(&mut store, (PAGE, PAGE), 0, b"a").unwrap();
+    }
+    disk.open("/data".as_ref(), Access::ReadWrite).unwrap().write_at(&[b"foreign"], 0).unwrap();
+    // Seals the half, and its checkpoint begins.
+    put(&mut store, (PAGE, PAGE), 0, b"b").unwrap();
+    assert!(store.status().latched.is_some());
+    assert_eq!(&disk.read_file("/data").unwrap()[..7], b"foreign");
+}
