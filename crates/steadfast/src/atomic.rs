@@ -160,8 +160,9 @@ impl AtomicMapping {
 
     /// Where the memory starts, for stores through a raw pointer.
     ///
-    /// From here on every commit asks the kernel what changed. A store that races with a call on this map may be part of
-    /// that commit, of the next, or of both; it is not lost. Whoever dereferences answers for aliasing.
+    /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit, of the
+    /// next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never be committed.
+    /// Whoever dereferences answers for aliasing.
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
@@ -350,7 +351,7 @@ impl AtomicMapping {
         let committed_len = self.store.committed_len() as usize;
         let search = self.lent_whole || self.lent_raw;
         let len_min = self.len_min.min(committed_len) as u64;
-        let captured = if search { self.capture()? } else { Captured::default() };
+        let captured = if search { self.capture().map_err(nothing_happened)? } else { Captured::default() };
         let (extents, bytes) = if search {
             (&*captured.extents, captured.bytes())
         } else {
@@ -358,7 +359,7 @@ impl AtomicMapping {
             self.declared.record()
         };
         let batch = Batch { len_min, len: self.len as u64, extents, bytes };
-        self.working.keep_committed(&*self.store, &batch)?;
+        self.working.keep_committed(&*self.store, &batch).map_err(nothing_happened)?;
         // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
         let id = record(&mut *self.store, &batch)?;
         let folded = self.working.fold(&*self.store, &batch, committed_len, &captured.copies, self.lent_raw);
@@ -407,6 +408,10 @@ impl AtomicMapping {
 
     /// Makes ready for stores that nobody declares.
     fn expect_stores(&mut self) {
+        if self.birth.is_elsewhere() {
+            // A child has nothing at these addresses, or something of its own.
+            return;
+        }
         if let Err(error) = self.working.expect_stores() {
             // The memory is there, but it cannot be told what the last commit was.
             self.latched =
@@ -653,6 +658,15 @@ impl AtomicMapping {
         )
         .path(self.path())
         .range(range.start as u64..range.end as u64)
+    }
+}
+
+/// What went wrong before anything was recorded.
+fn nothing_happened(error: Error) -> Error {
+    match error.kind() {
+        // Trying again would not help.
+        ErrorKind::Latched | ErrorKind::ForeignChange | ErrorKind::Forked | ErrorKind::Corrupt => error,
+        _ => error.become_kind(ErrorKind::NotCommitted, "commit", "nothing changed"),
     }
 }
 

@@ -8,16 +8,43 @@ use steadfast::{AtomicMapping, Tracker};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Store { at: usize, byte: u8 },
-    StoreRun { at: usize, len: usize, byte: u8 },
-    Edit { at: usize, len: usize, byte: u8 },
-    Touch { at: usize },
-    Resize { len: usize },
+    Store {
+        at: usize,
+        byte: u8,
+    },
+    StoreRun {
+        at: usize,
+        len: usize,
+        byte: u8,
+    },
+    Edit {
+        at: usize,
+        len: usize,
+        byte: u8,
+    },
+    Write {
+        at: usize,
+        len: usize,
+        byte: u8,
+    },
+    Touch {
+        at: usize,
+    },
+    Resize {
+        len: usize,
+    },
+    /// By a little, so that it often stays within a page.
+    ResizeBy {
+        by: isize,
+    },
     Commit,
     CommitRelaxed,
     Rollback,
     Checkpoint,
-    Transaction { at: usize, fail: bool },
+    Transaction {
+        at: usize,
+        fail: bool,
+    },
     Reopen,
     Drop,
 }
@@ -30,7 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (at.clone(), any::<u8>()).prop_map(|(at, byte)| Step::Store { at, byte }),
         2 => (at.clone(), 1..9000usize, any::<u8>()).prop_map(|(at, len, byte)| Step::StoreRun { at, len, byte }),
         4 => (at.clone(), 0..9000usize, any::<u8>()).prop_map(|(at, len, byte)| Step::Edit { at, len, byte }),
+        4 => (at.clone(), 0..3000usize, any::<u8>()).prop_map(|(at, len, byte)| Step::Write { at, len, byte }),
         1 => at.clone().prop_map(|at| Step::Touch { at }),
+        3 => (-3000..3000isize).prop_map(|by| Step::ResizeBy { by }),
         3 => prop_oneof![at.clone(), Just(0), (0..17usize).prop_map(|page| page * 4096)].prop_map(|len| Step::Resize { len }),
         5 => Just(Step::Commit),
         2 => Just(Step::CommitRelaxed),
@@ -90,12 +119,22 @@ fn play(steps: Vec<Step>, view: bool, tracker: Tracker) -> Result<(), TestCaseEr
                     Err(_) => prop_assert!(range.end > len),
                 }
             }
+            Step::Write { at, len: count, byte } if len > 0 => {
+                let range = at % len..(at % len + count).min(len);
+                map.write_at(range.start, &vec![byte; range.len()]).unwrap();
+                model.working[range].fill(byte);
+            }
             // A read, and a store of what is there: neither may become part of a commit's difference.
             Step::Touch { at } if len > 0 => {
                 let same = map[at % len];
                 map[at % len..][..1].fill(same);
             }
             Step::Resize { len } => {
+                map.resize(len).unwrap();
+                model.working.resize(len, 0);
+            }
+            Step::ResizeBy { by } => {
+                let len = len.saturating_add_signed(by).min(LEN_MAX);
                 map.resize(len).unwrap();
                 model.working.resize(len, 0);
             }
@@ -310,9 +349,11 @@ fn cut_and_regrown_in_part_then_rolled_back_then_moved() {
 /// rollback, or as the reason why a store of the same byte looked like none.
 #[test]
 fn cuts_within_a_page_stay_cut() {
-    use Step::{Commit, Edit, Reopen, Resize, Rollback, Store};
+    use Step::{Commit, Edit, Reopen, Resize, Rollback, Store, Write};
     let start_at = |at: usize| (at % 255) as u8;
-    let cases: [&[Step]; 5] = [
+    let cases: [&[Step]; 7] = [
+        &[Write { at: 6000, len: 100, byte: 7 }, Resize { len: 6050 }, Resize { len: 8000 }, Commit, Reopen],
+        &[Write { at: 10, len: 9, byte: 7 }, Store { at: 100, byte: 8 }, Rollback],
         &[Resize { len: 1 }, Resize { len: 4096 }, Rollback],
         &[Resize { len: 5000 }, Resize { len: 8000 }, Store { at: 0, byte: 2 }, Rollback],
         &[

@@ -207,7 +207,7 @@ impl AtomicMapping {
                 // Each is in another place of memory: while this one is compared the next one may come.
                 prefetch(&bytes[next.start..]);
                 if let Some(committed) =
-                    self.working.committed.bytes(next.start..next.start.max(committed_end))
+                    self.working.committed.bytes(next.start..committed_end.clamp(next.start, next.start + 1))
                 {
                     prefetch(committed);
                 }

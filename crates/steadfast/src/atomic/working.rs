@@ -13,7 +13,8 @@
 //! - it does not change under a reference. For `load` it is anonymous, or lies over a memfd that nobody else has, written only while
 //!   `&mut self` is held; for `view` it is private over the data file's page cache, which the caller of the unsafe `view` promised that nobody
 //!   else writes, and which this library writes only where the working image has its own copy of the page (a checkpoint
-//!   writes committed bytes, and a committed page was stored to here).
+//!   writes committed bytes, and a committed page was stored to here). Who stores through a pointer from `as_mut_ptr` while a
+//!   call on the map is under way does so by means that no reference allows, and answers for it.
 //!
 //! A page that was stored to after the split is a private copy. Where the committed image has no bytes to offer (growth of a
 //! `view`, or growth after a cut in the same transaction) the pages are anonymous zeros.
@@ -233,10 +234,11 @@ impl Working {
             return Ok(());
         }
         for extent in batch.extents {
-            self.copies.insert(extent.offset as usize / page..extent.end().div_ceil(page as u64) as usize);
+            let last = extent.end().div_ceil(page as u64).min((self.anonymous_from / page) as u64);
+            self.copies.insert(extent.offset as usize / page..last as usize);
         }
         for run in copies {
-            self.copies.insert(run.start / page..run.end.min(end).div_ceil(page));
+            self.copies.insert(run.start / page..run.end.min(end).min(self.anonymous_from).div_ceil(page));
         }
         if keep_copies || self.is_view() {
             // A view's data file may be behind: the private copies are what shows the commit.

@@ -187,8 +187,8 @@ impl Region {
         usize::try_from(advised).is_ok_and(|advised| advised == runs.iter().map(|bytes| bytes.len()).sum())
     }
 
-    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous memory. On an
-    /// error nothing moved.
+    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous memory. After an
+    /// error whole pages may have moved.
     pub(crate) fn take_over(&mut self, other: &mut Region, bytes: Range<usize>) -> io::Result<()> {
         self.check(&bytes);
         other.check(&bytes);

@@ -55,6 +55,8 @@ impl Working {
                 .advice("`load` needs as much memory as the file has data; `view` needs only what is changed")
         };
         let len = store.committed_len() as usize;
+        // Sooner or later the image is a file in memory, and subject to the limit on file sizes.
+        sys::check_file_size(pages(len).map_err(failed)? as u64).map_err(|error| failed(error.into()))?;
         // Addresses first: where there are not enough of them, nothing need be read.
         let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
         let committed = if split {

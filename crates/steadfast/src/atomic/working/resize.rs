@@ -35,6 +35,7 @@ impl Working {
             self.move_to(store, end.max(self.region.len().saturating_mul(2)), end)?;
         }
         if end > first && self.is_one_memory() {
+            sys::check_file_size(end as u64)?;
             // Over edits from before a cut in the same transaction, too.
             self.place_zeros(first..end.max(self.mapped))?;
             self.mapped = self.mapped.max(end);
@@ -108,7 +109,11 @@ impl Working {
             return;
         }
         if bytes.len() <= page {
-            return self.copy_memory(region, bytes);
+            // Zeros are there already; or the page moved before the call failed, and left them here.
+            if self.bytes(bytes.end)[bytes.start..].iter().any(|&byte| byte != 0) {
+                self.copy_memory(region, bytes);
+            }
+            return;
         }
         let middle = bytes.start + (bytes.len() / 2).next_multiple_of(page);
         self.move_memory(region, bytes.start..middle);
