@@ -16,14 +16,16 @@ fn committed_plain_stores_do_not_pile_up_in_a_view() {
     // SAFETY: the file lies in a folder that this test made, and nothing else writes it while the map is open.
     let mut map = unsafe { AtomicMapping::options().create(true).len(256 << 20).view(&path) }.unwrap();
     for at in 0..32 {
-        // What waits for its checkpoint when the commit gives memory back is at most what waits before it, and the commit.
-        let waiting = map.status().journal_used_bytes + (6 << 20);
         map[at << 23..(at << 23) + (6 << 20)].fill(1);
         map.commit().unwrap();
-        // And some for what the allocator keeps.
-        let bound = 2 * waiting + (22 << 20);
+        // What waits for its checkpoint is there as copies, and once more while the checkpoint reads it; how much that is depends
+        // on how far the disk has come. All that was stored is 192 MiB.
         let private = private_bytes();
-        assert!(private < bound, "commit {at}: {private} bytes, {bound} are allowed");
+        assert!(private < 184 << 20, "commit {at}: {private} bytes");
     }
+    // With nothing that waits, nothing is left but what the allocator keeps.
+    map.checkpoint().unwrap();
+    let private = private_bytes();
+    assert!(private < 40 << 20, "{private} bytes after a checkpoint");
     assert!((0..32).all(|at| map[at << 23] == 1 && map[(at << 23) + (6 << 20)] == 0));
 }
