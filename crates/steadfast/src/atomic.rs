@@ -370,6 +370,8 @@ impl AtomicMapping {
             // The commit is durable; but what rollback would return to is not what was committed.
             self.latched =
                 Some(format!("the committed image could not be kept up to date in memory ({error})"));
+            // Nor may any page fall back on that image: the memory stays as the program left it.
+            return Ok(id);
         }
         self.give_memory_back();
         Ok(id)

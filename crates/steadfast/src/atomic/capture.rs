@@ -52,6 +52,19 @@ impl Default for Bytes {
 
 const FEW_BYTES_MAX: usize = 1 << 20;
 
+impl Bytes {
+    fn zeros(len: usize) -> io::Result<Bytes> {
+        Ok(if len <= FEW_BYTES_MAX { Bytes::Few(vec![0; len]) } else { Bytes::Many(Buffer::zeros(len)?) })
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        match self {
+            Bytes::Few(bytes) => bytes,
+            Bytes::Many(buffer) => buffer,
+        }
+    }
+}
+
 impl Captured {
     /// The bytes of all extents, one behind the other.
     pub(super) fn bytes(&self) -> &[u8] {
@@ -63,29 +76,23 @@ impl Captured {
 
     /// Puts pieces one behind the other.
     fn join(mut pieces: Vec<Capture>) -> io::Result<Captured> {
-        let total = pieces.iter().map(|piece| piece.bytes.len()).sum();
         if pieces.len() <= 1 {
             let Capture { extents, bytes, copies } = pieces.pop().unwrap_or_default();
             return Ok(Captured { extents, bytes: Bytes::Few(bytes), copies });
         }
-        let (mut few, mut many) = if total <= FEW_BYTES_MAX {
-            (vec![0; total], Buffer::default())
-        } else {
-            (Vec::new(), Buffer::zeros(total)?)
+        let mut joined = Captured {
+            bytes: Bytes::zeros(pieces.iter().map(|piece| piece.bytes.len()).sum())?,
+            ..Captured::default()
         };
-        let mut rest: &mut [u8] = if total <= FEW_BYTES_MAX { &mut few } else { &mut many };
-        let (mut extents, mut copies) = (Vec::new(), Vec::new());
+        let mut rest = joined.bytes.as_mut_slice();
         for piece in pieces {
             let (these, others) = rest.split_at_mut(piece.bytes.len());
             these.copy_from_slice(&piece.bytes);
             rest = others;
-            for extent in piece.extents {
-                note(&mut extents, extent);
-            }
-            copies.extend(piece.copies);
+            piece.extents.into_iter().for_each(|extent| note(&mut joined.extents, extent));
+            joined.copies.extend(piece.copies);
         }
-        let bytes = if total <= FEW_BYTES_MAX { Bytes::Few(few) } else { Bytes::Many(many) };
-        Ok(Captured { extents, bytes, copies })
+        Ok(joined)
     }
 }
 
@@ -171,9 +178,7 @@ impl AtomicMapping {
         // What was declared is recorded although the kernel may not have seen it: a device may have stored it.
         let mut runs = self.working.changed.clone();
         if !self.declared.is_empty() {
-            let whole_pages =
-                |range: Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
-            runs.extend(self.declared.ranges().map(whole_pages));
+            runs.extend(self.declared.pages());
             normalise(&mut runs);
         }
         // At and beyond the smallest length the committed image counts as zeros.

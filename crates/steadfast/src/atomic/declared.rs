@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::batch::Extent;
+use crate::{range, sys};
 
 /// Beyond so many edits it pays to look whether they are to the same places.
 const MERGE_ABOVE: usize = 1 << 14;
@@ -20,8 +21,8 @@ pub(super) struct Declared {
     extents: Vec<Extent>,
     /// Their bytes, one behind the other; nothing for those that were lent.
     bytes: Vec<u8>,
-    /// How many of the extents have their bytes only in the working image: then all are read there.
-    lent: usize,
+    /// Some of the extents have their bytes only in the working image: then all are read there.
+    unread: bool,
     end: u64,
     /// What was changed and then cut off: no part of the record, but of what a rollback brings back.
     cut: Vec<Range<usize>>,
@@ -38,9 +39,15 @@ impl Declared {
         recorded.chain(self.cut.iter().cloned())
     }
 
+    /// The pages that they touch.
+    pub(super) fn pages(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        // All lie within the addresses of a map: none is beyond the last page.
+        self.ranges().filter_map(|range| range::pages_outward(&range, sys::page_size()))
+    }
+
     /// These bytes are going to stand there.
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if self.lent > 0 {
+        if self.unread {
             return self.lend(offset..offset + bytes.len());
         }
         if let Some(last) = self.extents.last_mut() {
@@ -63,8 +70,7 @@ impl Declared {
 
     /// Something is going to stand there.
     pub(super) fn lend(&mut self, range: Range<usize>) {
-        self.lent += 1;
-        self.bytes.clear();
+        self.look_again();
         self.push(range);
     }
 
@@ -80,13 +86,13 @@ impl Declared {
 
     /// The length was cut: what stood there is zeros if it comes back.
     pub(super) fn look_again(&mut self) {
-        self.lent += 1;
+        self.unread = true;
         self.bytes.clear();
     }
 
     /// Makes it a record: no more in it than the length, and all bytes there.
     pub(super) fn settle(&mut self, working: &[u8]) {
-        if self.lent == 0 && self.extents.len() <= MERGE_ABOVE && self.end <= working.len() as u64 {
+        if !self.unread && self.extents.len() <= MERGE_ABOVE && self.end <= working.len() as u64 {
             return;
         }
         self.extents.sort_unstable_by_key(|extent| extent.offset);
@@ -114,13 +120,13 @@ impl Declared {
             }
             self.bytes.extend_from_slice(&working[start..end]);
         }
-        self.lent = 0;
+        self.unread = false;
         self.end = at as u64;
     }
 
     /// The extents and their bytes, once [settled](Declared::settle).
     pub(super) fn record(&self) -> (&[Extent], &[u8]) {
-        debug_assert_eq!(self.lent, 0);
+        debug_assert!(!self.unread);
         (&self.extents, &self.bytes)
     }
 
@@ -130,7 +136,7 @@ impl Declared {
         // One large transaction is no reason to keep its memory for ever.
         self.extents.shrink_to(KEPT_MAX);
         self.bytes.shrink_to(KEPT_MAX);
-        (self.lent, self.end) = (0, 0);
+        (self.unread, self.end) = (false, 0);
         self.cut = Vec::new();
     }
 }

@@ -148,7 +148,7 @@ impl Region {
         }
     }
 
-    /// One of the two above: neither changes a byte of memory that somebody else has.
+    /// Advice that changes no byte of memory that somebody else has, and none of our own but what `DontNeed` drops.
     fn advise_runs(&mut self, runs: &[Range<usize>], advice: Advice) -> io::Result<()> {
         let mut runs: Vec<&Range<usize>> = runs.iter().filter(|bytes| !bytes.is_empty()).collect();
         runs.iter().for_each(|bytes| self.check(bytes));
@@ -205,28 +205,14 @@ impl Region {
 
     /// Has the kernel back these pages with huge ones where it can.
     pub(crate) fn allow_huge_pages(&mut self, bytes: Range<usize>) {
-        self.check(&bytes);
-        if bytes.is_empty() {
-            return;
-        }
-        // SAFETY: changes no byte.
-        let allowed =
-            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxHugepage) };
-        if let Err(error) = allowed {
+        if let Err(error) = self.advise_runs(&[bytes], Advice::LinuxHugepage) {
             log::debug!("huge pages are not to be had: {error}");
         }
     }
 
     /// Has the kernel back these pages one by one. Where it knows no others that is no error.
     pub(crate) fn refuse_huge_pages(&mut self, bytes: Range<usize>) {
-        self.check(&bytes);
-        if bytes.is_empty() {
-            return;
-        }
-        // SAFETY: changes no byte.
-        let refused =
-            unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxNoHugepage) };
-        if let Err(error) = refused {
+        if let Err(error) = self.advise_runs(&[bytes], Advice::LinuxNoHugepage) {
             log::debug!("huge pages are not refused: {error}");
         }
     }

@@ -1,7 +1,6 @@
 //! Back to the last commit.
 
 use std::io;
-use std::ops::Range;
 
 use super::super::declared::Declared;
 use super::super::tracker::{self, Tracking};
@@ -38,9 +37,8 @@ impl Working {
         }
         self.find_changes(self.mapped, false);
         let mut runs = std::mem::take(&mut self.changed);
-        let whole_pages = |range: Range<usize>| range.start / page * page..range.end.next_multiple_of(page);
         // Those that were cut off again lie in no page that is mapped.
-        runs.extend(declared.ranges().map(whole_pages).filter(|run| run.end <= self.mapped));
+        runs.extend(declared.pages().filter(|run| run.end <= self.mapped));
         tracker::normalise(&mut runs);
         // Locked memory cannot be dropped (madvise(2)).
         if let Err(error) = self.region.drop_private(&runs) {
