@@ -282,3 +282,27 @@ fn a_write_and_a_flush_that_fail_together_lose_nothing_durable() {
         });
     }
 }
+
+/// The sync of an anchor is one of the whole journal: what it fails to write is clean for the flush that is under way, and no
+/// error is left for that one to see.
+#[test]
+fn an_anchor_that_fails_during_a_flush_takes_no_ticket_with_it() {
+    explore("an anchor fails during a flush", || {
+        let mut world = World::new();
+        world.faulty = true;
+        for _ in 0..4 {
+            world.commit().unwrap();
+        }
+        world.disk.fail_syncs_of(SyncPoint::Anchor);
+        // Seals the half: its checkpoint and the flush of these go on side by side.
+        let tickets: Vec<_> = (0..3).map_while(|_| world.commit_async().ok()).collect();
+        for (ticket, state) in &tickets {
+            if ticket.wait().is_ok() {
+                World::judge(&world.disk, &world.states, *state, false);
+                world.durable = world.durable.max(*state);
+            }
+        }
+        world.disk.clear_failures();
+        world.end();
+    });
+}

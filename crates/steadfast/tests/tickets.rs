@@ -143,6 +143,8 @@ fn after_a_flush_that_failed_tickets_are_kept_in_a_fresh_journal() {
     let mut map = on_sim(&disk);
     let tickets = four_tickets(&mut map);
     disk.fail_syncs_of(SyncPoint::Record);
+    // What the journal was given is gone: it has to come from memory.
+    disk.evict_on_failed_sync();
     for ticket in &tickets {
         ticket.wait().unwrap();
     }

@@ -294,6 +294,14 @@ impl SimDisk {
         self.state().failed_blocks_stick = true;
     }
 
+    /// From now on, what a failed sync leaves falsely clean is dropped at once, as [`evict`](SimDisk::evict) does it: nobody gets to
+    /// read it back.
+    ///
+    /// See [`SimDisk`] for an example.
+    pub fn evict_on_failed_sync(&self) {
+        self.state().evict_on_failed_sync = true;
+    }
+
     /// Memory pressure: what is falsely clean after a [failed sync](SimDisk::fail_sync) is dropped, and readers see
     /// what the disk holds. The file's length stays.
     ///

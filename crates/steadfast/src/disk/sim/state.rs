@@ -61,6 +61,7 @@ pub(super) struct State {
     pub(super) without_marks: bool,
     /// What failed once cannot be written until its page was dropped.
     pub(super) failed_blocks_stick: bool,
+    pub(super) evict_on_failed_sync: bool,
     pub(super) space: Option<u64>,
     pub(super) trace: Option<Vec<String>>,
 }
@@ -118,6 +119,7 @@ impl State {
             faults: self.faults.of_next_life(),
             without_marks: self.without_marks,
             failed_blocks_stick: self.failed_blocks_stick,
+            evict_on_failed_sync: self.evict_on_failed_sync,
             space: self.space,
             trace: self.trace.as_ref().map(|_| Vec::new()),
             ..State::default()
@@ -235,6 +237,9 @@ impl State {
             SyncFate::Ignored => return Ok(()),
             SyncFate::Fails => {
                 self.mark_falsely_clean(inode);
+                if self.evict_on_failed_sync {
+                    self.evict(Some(inode));
+                }
                 return Err(errno(libc::EIO));
             }
             SyncFate::Succeeds => {}
