@@ -248,6 +248,8 @@ fn a_checkpoint_by_name_overtakes_the_one_that_is_about_to_begin() {
         for _ in 0..5 {
             world.commit_relaxed().unwrap();
         }
+        // While this is flushed by its own thread the one that checkpoints has to wait.
+        let _ticket = world.commit_async().unwrap();
         world.store.checkpoint().unwrap();
         world.durable = world.states.len() - 1;
         for _ in 0..5 {

@@ -92,41 +92,30 @@ impl Locked<'_> {
                 self.publish_durable();
                 Ok(id)
             }
-            Err(error) => {
-                self.take_flush();
-                let id = self.reestablish(Some(batch), &error);
-                self.publish_durable();
-                self.give_flush_back();
-                id
-            }
+            Err(error) => self.record_elsewhere(batch, &error),
         }
     }
 
     /// The record, behind all others; not durable.
     fn record(&mut self, batch: &Batch<'_>) -> Result<u64> {
-        loop {
-            let (id, epoch) = (self.journal.last() + 1, self.journal.epoch());
-            match self.journal.append(id, batch) {
-                Ok(placed) => {
-                    self.push_pending(batch, placed, false);
-                    return Ok(id);
-                }
-                Err(error) => {
-                    self.take_flush();
-                    // A flush that failed meanwhile may have replaced the journal already: then this was a record of the old one.
-                    let replaced = self.journal.epoch() != epoch || self.latched.is_some();
-                    let id = if replaced { Ok(0) } else { self.reestablish(Some(batch), &error) };
-                    self.publish_durable();
-                    self.give_flush_back();
-                    if !replaced {
-                        return id;
-                    }
-                    self.check_for("commit")?;
-                    self.make_room(batch)?;
-                    self.reserve_blocks(batch)?;
-                }
+        let id = self.journal.last() + 1;
+        match self.journal.append(id, batch) {
+            Ok(placed) => {
+                self.push_pending(batch, placed, false);
+                Ok(id)
             }
+            Err(error) => self.record_elsewhere(batch, &error),
         }
+    }
+
+    /// The journal did not take the record: it and all that is pending go into a fresh one, and are durable then. (Where a flush
+    /// that failed has brought one about meanwhile, that is replaced once more: it happens too seldom for a way of its own.)
+    fn record_elsewhere(&mut self, batch: &Batch<'_>, cause: &io::Error) -> Result<u64> {
+        self.take_flush();
+        let id = self.reestablish(Some(batch), cause);
+        self.publish_durable();
+        self.give_flush_back();
+        id
     }
 
     /// The last commit did not become durable, and its caller is told so: what is read as committed is without it.
