@@ -1,0 +1,23 @@
+//! The rig that tries to break the library, and says in figures how hard it tried.
+//!
+//! | module | breaks |
+//! |---|---|
+//! | [`sim`] | a simulated disk: crashes, torn and reordered writes, recoveries that crash as well |
+//! | [`block`] | the block device under a real file system: power cuts at any write |
+//! | [`failing`] | disks that answer with errors, simulated and under real file systems |
+//! | [`corruption`] | the journal's bytes |
+//! | [`kills`] | processes |
+//! | [`mutation`] | the library itself: its steps and checks are left out one by one, and the others must notice |
+//!
+//! All of them play the same [`workload`]s and are judged by the same [`history`].
+
+pub mod block;
+pub mod corruption;
+pub mod failing;
+pub mod fuzzing;
+pub mod history;
+pub mod kills;
+pub mod mutation;
+pub mod outcome;
+pub mod sim;
+pub mod workload;

@@ -1,0 +1,48 @@
+//! `crashlab`: see the library's page for what it breaks, and `docs/proof.md` for the figures.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use crashlab::outcome::tell;
+use crashlab::{block, corruption, failing, kills, mutation, sim};
+
+/// Tries to break steadfast, and says in figures how hard it tried.
+///
+/// Exit codes: 0 nothing was broken; 1 a promise was broken; 2 the rig failed; 77 this machine cannot do it.
+#[derive(Parser)]
+#[command(name = "crashlab", version)]
+struct Arguments {
+    /// The figures as one line of JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Power cuts under real file systems: every write and flush of a block device is recorded, and crash images are mounted
+    Block(block::Options),
+    /// A simulated disk at scale: crashes, torn and reordered writes, recoveries that crash as well
+    Sim(sim::Options),
+    /// Disks that answer with errors, simulated and under real file systems
+    Failing(failing::Options),
+    /// Journals whose bytes are not what was written
+    Corrupt(corruption::Options),
+    /// Processes that are killed
+    Kill(kills::Options),
+    /// The library with one of its steps or checks left out: the other parts must notice
+    Mutate(mutation::Options),
+}
+
+fn main() -> ExitCode {
+    let Arguments { json, what } = Arguments::parse();
+    match what {
+        What::Block(options) => tell(block::run(&options), json),
+        What::Sim(options) => tell(sim::run(&options), json),
+        What::Failing(options) => tell(failing::run(&options), json),
+        What::Corrupt(options) => tell(corruption::run(&options), json),
+        What::Kill(options) => tell(kills::run(&options), json),
+        What::Mutate(options) => tell(mutation::run(&options), json),
+    }
+}
