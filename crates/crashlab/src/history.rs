@@ -19,6 +19,8 @@ pub enum Told {
     Opening,
     /// It was closed with the last state in it.
     Closed,
+    /// A recovery showed the state of this number: from now on it is the only one.
+    Shown(usize),
 }
 
 /// The states of one file, and what the program had been told of them when it ended.
@@ -48,6 +50,10 @@ impl History {
             Told::Closed => {
                 self.durable = self.last();
                 self.closed = Some(self.last());
+            }
+            Told::Shown(state) => {
+                self.states.truncate(state + 1);
+                self.durable = self.last();
             }
         }
     }
