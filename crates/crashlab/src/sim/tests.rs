@@ -1,0 +1,62 @@
+//! Planted bugs are found, found again, and told shortly.
+
+use steadfast::disk::SyncPoint;
+
+use super::*;
+
+fn found(ignored: SyncPoint, states: u64) -> Found {
+    match search(7, states, 2, Some(ignored)).unwrap() {
+        Ok(tallies) => {
+            let states: u64 = tallies.iter().map(|tally| tally.states).sum();
+            panic!("{ignored:?} was left out and {states} states held")
+        }
+        Err(found) => found,
+    }
+}
+
+#[test]
+fn every_sync_that_is_left_out_is_found_and_found_again() {
+    let points =
+        SyncPoint::ALL.into_iter().filter(|point| !matches!(point, SyncPoint::Copy | SyncPoint::CopyName));
+    for point in points {
+        let (case, violation) = found(point, 20_000);
+        println!("without {point:?}, case {:#x}: {violation}", case.seed);
+        let again = Case { ignored: Some(point), ..Case::of_seed(case.seed) };
+        assert_eq!(again, case);
+        assert_eq!(again.walk(Depth::ONE_OF_MANY).unwrap_err().to_string(), violation.to_string());
+    }
+}
+
+#[test]
+fn what_is_found_is_shrunk() {
+    for (point, most) in [(SyncPoint::Record, 5), (SyncPoint::Checkpoint, 8), (SyncPoint::Unmark, 5)] {
+        let (case, violation) = found(point, 20_000);
+        let shrunk = shrink::shrink(&case, violation);
+        println!("{point:?}: {} tries\n{}\n{}", shrunk.tries, shrunk.text(), shrunk.violation);
+        assert!(shrunk.case.workload.steps.len() <= most, "{}", shrunk.text());
+        assert!(shrunk.case.workload.steps.len() <= case.workload.steps.len());
+    }
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_planted() {
+    let figures = attempt(3, 10_000, 2).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{figures}");
+    assert!(figures.in_recovery_share >= 0.1 && figures.torn > 0 && figures.new_commit_found > 0);
+    assert!(figures.by_profile.iter().all(|of| of.states > 0));
+}
+
+#[test]
+fn one_thread_tries_what_two_do() {
+    for number in 0..10 {
+        let case = Case::of_seed(case_seed(11, number));
+        let tally = case.walk(Depth::ONE_OF_MANY).unwrap();
+        assert_eq!(one(case.seed).unwrap().states, tally.states);
+    }
+}
+
+#[test]
+fn seeds_are_read_as_they_are_told() {
+    assert_eq!(number(&format!("{:#x}", u64::MAX)), Ok(u64::MAX));
+    assert_eq!(number("10"), Ok(10));
+}
