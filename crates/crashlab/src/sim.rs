@@ -2,6 +2,7 @@
 
 mod case;
 mod figures;
+mod going_on;
 mod judge;
 mod shrink;
 #[cfg(test)]
@@ -35,7 +36,7 @@ pub struct Options {
     /// How many threads do it; as many as there are processors if not given
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
-    /// This case only, and none of its stops left out that it had when it failed
+    /// This case only, as it was tried before
     #[arg(long, value_name = "SEED", value_parser = number)]
     pub case: Option<u64>,
 }
@@ -57,7 +58,7 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
 /// Cases of this seed, until at least so many states were judged.
 pub fn attempt(seed: u64, states: u64, threads: usize) -> Result<Figures, Failure> {
     let begun = Instant::now();
-    let tallies = search(seed, states, threads, None)?.map_err(|(case, violation)| told(&case, violation))?;
+    let tallies = search(seed, states, threads, None)?.map_err(|found| told(&found.case, found.violation))?;
     Ok(Figures::new(seed, &tallies, begun.elapsed().as_secs_f64()))
 }
 
@@ -74,15 +75,21 @@ fn one(seed: u64) -> Result<Figures, Failure> {
 /// By profile.
 type Tallies = [Tally; Profile::ALL.len()];
 
-/// Which case broke a promise: of several, the one with the lowest number.
-type Found = (Case, Violation);
+/// A case that broke a promise.
+#[derive(Debug)]
+struct Found {
+    number: u64,
+    case: Case,
+    violation: Violation,
+}
 
+/// Of several cases that break a promise, the one with the lowest number is returned, whoever was first.
 fn search(
     seed: u64,
     states: u64,
     threads: usize,
     ignored: Option<SyncPoint>,
-) -> Result<Result<Tallies, Found>, Failure> {
+) -> Result<Result<Tallies, Box<Found>>, Failure> {
     let next = AtomicU64::new(0);
     let done = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
@@ -98,7 +105,7 @@ fn search(
                 }
                 Err(violation) => {
                     failed.store(true, Ordering::Relaxed);
-                    return Err((number, (case, violation)));
+                    return Err(Box::new(Found { number, case, violation }));
                 }
             }
         }
@@ -110,15 +117,17 @@ fn search(
     });
     let results = results.map_err(|_| Failure::Rig("a worker of the simulation panicked".into()))?;
     let mut all = Tallies::default();
-    let mut first: Option<(u64, Found)> = None;
+    let mut first: Option<Box<Found>> = None;
     for result in results {
         match result {
             Ok(tallies) => all.iter_mut().zip(tallies).for_each(|(all, more)| all.add(more)),
-            Err(found) if first.as_ref().is_none_or(|first| found.0 < first.0) => first = Some(found),
+            Err(found) if first.as_ref().is_none_or(|first| found.number < first.number) => {
+                first = Some(found)
+            }
             Err(_) => {}
         }
     }
-    Ok(first.map_or(Ok(all), |(_, found)| Err(found)))
+    Ok(first.map_or(Ok(all), Err))
 }
 
 /// A violation with all that is needed to see it again.
@@ -129,11 +138,12 @@ fn told(case: &Case, violation: Violation) -> Failure {
     Failure::Violation(format!(
         "simulated disk, case {seed:#x} ({profile}): {seen}\n\
          replay: crashlab sim --case {seed:#x}\n\
-         {steps} steps were shrunk to {} ({} tries):\n{}\n  {}",
+         {steps} steps were shrunk to {} ({} tries):\n{}\n  {}\n  its operations: {}",
         shrunk.case.workload.steps.len(),
         shrunk.tries,
         shrunk.text(),
         shrunk.violation,
+        shrunk.case.trace(shrunk.violation.stop).join(", "),
         seed = case.seed,
         profile = case.workload.profile,
     ))

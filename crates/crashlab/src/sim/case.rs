@@ -1,5 +1,6 @@
 //! One case: a workload, the disk under it, and where it is stopped.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -98,6 +99,12 @@ impl Case {
         let mut histories: Vec<History> = maps.map(|map| History::new(self.workload.initial(map))).collect();
         let error = play(&self.workload, &OnSim(&disk), &mut |map, told| histories[map].hear(told)).err();
         Played { disk, histories, error }
+    }
+
+    /// The operations before the stop and the one that it is in, for reading.
+    pub(super) fn trace(&self, stop: Option<Stop>) -> Vec<String> {
+        // Where it panics there is nothing to tell.
+        catch_unwind(AssertUnwindSafe(|| self.play(stop, true).disk.trace())).unwrap_or_default()
     }
 
     /// Every place to stop at, the end included: before an operation, and in the middle of a write.

@@ -13,6 +13,7 @@ pub(super) struct Tally {
     pub(super) stops: u64,
     pub(super) states: u64,
     pub(super) in_recovery: u64,
+    pub(super) gone_on: u64,
     pub(super) new_commit_found: u64,
     pub(super) torn: u64,
 }
@@ -23,6 +24,7 @@ impl Tally {
         self.stops += other.stops;
         self.states += other.states;
         self.in_recovery += other.in_recovery;
+        self.gone_on += other.gone_on;
         self.new_commit_found += other.new_commit_found;
         self.torn += other.torn;
     }
@@ -54,6 +56,8 @@ pub struct Figures {
     pub in_recovery: u64,
     /// Their share of all.
     pub in_recovery_share: f64,
+    /// Those that were left by a program that went on after a recovery, and was stopped once more.
+    pub gone_on: u64,
     /// States in which a commit was found that had not been acknowledged.
     pub new_commit_found: u64,
     /// States with a torn write.
@@ -83,6 +87,7 @@ impl Figures {
             states: all.states,
             in_recovery: all.in_recovery,
             in_recovery_share: all.in_recovery as f64 / all.states.max(1) as f64,
+            gone_on: all.gone_on,
             new_commit_found: all.new_commit_found,
             torn: all.torn,
             by_profile: by_profile.collect(),
@@ -101,9 +106,10 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "  inside a recovery: {} ({:.1} %); with a torn write: {}; a commit found that was in flight: {}",
+            "  inside a recovery: {} ({:.1} %); gone on after one: {}; with a torn write: {}; a commit found that was in flight: {}",
             self.in_recovery,
             self.in_recovery_share * 100.0,
+            self.gone_on,
             self.torn,
             self.new_commit_found
         )?;

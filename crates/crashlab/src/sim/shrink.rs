@@ -42,8 +42,8 @@ impl Shrunk {
         }
         self.tries += 1;
         // More closely than it was found: what was seen by chance must not be missed by chance.
-        let nest_one_in = if self.violation.nested { 8 } else { 0 };
-        let depth = Depth { stops: 240, cuts: 12, nest_one_in };
+        let one_in = if self.violation.second_crash { 8 } else { 0 };
+        let depth = Depth { stops: 240, cuts: 12, nest_one_in: one_in, go_on_one_in: one_in };
         match case.walk(depth) {
             Ok(_) => false,
             Err(violation) => {

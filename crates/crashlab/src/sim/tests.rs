@@ -10,7 +10,7 @@ fn found(ignored: SyncPoint, states: u64) -> Found {
             let states: u64 = tallies.iter().map(|tally| tally.states).sum();
             panic!("{ignored:?} was left out and {states} states held")
         }
-        Err(found) => found,
+        Err(found) => *found,
     }
 }
 
@@ -19,7 +19,7 @@ fn every_sync_that_is_left_out_is_found_and_found_again() {
     let points =
         SyncPoint::ALL.into_iter().filter(|point| !matches!(point, SyncPoint::Copy | SyncPoint::CopyName));
     for point in points {
-        let (case, violation) = found(point, 20_000);
+        let Found { case, violation, .. } = found(point, 20_000);
         println!("without {point:?}, case {:#x}: {violation}", case.seed);
         let again = Case { ignored: Some(point), ..Case::of_seed(case.seed) };
         assert_eq!(again, case);
@@ -30,11 +30,14 @@ fn every_sync_that_is_left_out_is_found_and_found_again() {
 #[test]
 fn what_is_found_is_shrunk() {
     for (point, most) in [(SyncPoint::Record, 5), (SyncPoint::Checkpoint, 8), (SyncPoint::Unmark, 5)] {
-        let (case, violation) = found(point, 20_000);
+        let Found { case, violation, .. } = found(point, 20_000);
         let shrunk = shrink::shrink(&case, violation);
         println!("{point:?}: {} tries\n{}\n{}", shrunk.tries, shrunk.text(), shrunk.violation);
         assert!(shrunk.case.workload.steps.len() <= most, "{}", shrunk.text());
-        assert!(shrunk.case.workload.steps.len() <= case.workload.steps.len());
+        let Failure::Violation(text) = told(&case, shrunk.violation) else {
+            panic!("told as something else")
+        };
+        assert!(text.contains(&format!("crashlab sim --case {:#x}", case.seed)), "{text}");
     }
 }
 
@@ -42,7 +45,12 @@ fn what_is_found_is_shrunk() {
 fn nothing_is_found_where_nothing_is_planted() {
     let figures = attempt(3, 10_000, 2).unwrap_or_else(|failure| panic!("{failure}"));
     println!("{figures}");
-    assert!(figures.in_recovery_share >= 0.1 && figures.torn > 0 && figures.new_commit_found > 0);
+    assert!(
+        figures.in_recovery_share >= 0.1
+            && figures.torn > 0
+            && figures.gone_on > 0
+            && figures.new_commit_found > 0
+    );
     assert!(figures.by_profile.iter().all(|of| of.states > 0));
 }
 

@@ -10,6 +10,7 @@ use steadfast::disk::{SimDisk, Survivors};
 
 use super::case::{Case, Stop, mixed};
 use super::figures::Tally;
+use super::going_on::go_on;
 use super::judge::{Known, check, is_torn};
 use crate::workload::draws;
 
@@ -22,11 +23,13 @@ pub(super) struct Depth {
     pub(super) cuts: usize,
     /// The recovery of one image in so many is stopped as well; 0 for none.
     pub(super) nest_one_in: u32,
+    /// After one image in so many the program goes on and is stopped once more; 0 for none.
+    pub(super) go_on_one_in: u32,
 }
 
 impl Depth {
     /// What a case gets that is one of many: the time is better spent on others.
-    pub(super) const ONE_OF_MANY: Depth = Depth { stops: 24, cuts: 6, nest_one_in: 150 };
+    pub(super) const ONE_OF_MANY: Depth = Depth { stops: 24, cuts: 6, nest_one_in: 150, go_on_one_in: 40 };
 }
 
 /// A promise that was broken.
@@ -37,8 +40,8 @@ pub(super) struct Violation {
     pub(super) image: String,
     pub(super) what: String,
     pub(super) unsynced: Vec<String>,
-    /// It takes a recovery that is stopped as well.
-    pub(super) nested: bool,
+    /// It takes a second crash.
+    pub(super) second_crash: bool,
 }
 
 impl fmt::Display for Violation {
@@ -74,7 +77,13 @@ impl Case {
         // A panic of the library breaks a promise like any other, and can be shrunk.
         catch_unwind(AssertUnwindSafe(|| self.walk_stops(depth))).unwrap_or_else(|panic| {
             let what = format!("panicked: {}", message(&*panic));
-            Err(Violation { stop: None, image: "somewhere".into(), what, unsynced: Vec::new(), nested: true })
+            Err(Violation {
+                stop: None,
+                image: "somewhere".into(),
+                what,
+                unsynced: Vec::new(),
+                second_crash: true,
+            })
         })
     }
 
@@ -84,7 +93,7 @@ impl Case {
             image: "never stopped".into(),
             what,
             unsynced: Vec::new(),
-            nested: false,
+            second_crash: false,
         })?;
         let stops = chosen(stops, depth.stops, &mut draws(mixed(&[self.seed, 4])));
         let mut tally = Tally { cases: 1, ..Tally::default() };
@@ -110,12 +119,17 @@ impl Case {
             let image =
                 survivors.as_ref().map_or_else(|| disk.killed(), |survivors| disk.power_cut(survivors));
             let torn = stop.within > 0 || survivors.as_ref().is_some_and(is_torn);
-            let nest = depth.nest_one_in > 0 && random.random_ratio(1, depth.nest_one_in);
+            let mut one_in = |times| times > 0 && random.random_ratio(1, times);
+            let (nest, on) = (one_in(depth.nest_one_in), one_in(depth.go_on_one_in));
             tally.torn += u64::from(torn);
-            check(&image, &known, nest, &mut random, tally).map_err(|what| Violation {
+            let mut result = check(&image, &known, nest, &mut random, tally);
+            if result.is_ok() && on {
+                result = go_on(&image, &known, &mut random, tally);
+            }
+            result.map_err(|what| Violation {
                 stop: Some(stop),
                 image: survivors.map_or_else(|| "killed".into(), |cut| format!("power cut {cut}")),
-                nested: what.starts_with("recovery stopped"),
+                second_crash: nest || on,
                 what,
                 unsynced: disk.unsynced_trace(),
             })?;
@@ -127,7 +141,7 @@ impl Case {
                 image: "not yet".into(),
                 what: format!("an error before the stop: {error}"),
                 unsynced: Vec::new(),
-                nested: false,
+                second_crash: false,
             }),
             _ => Ok(()),
         }
