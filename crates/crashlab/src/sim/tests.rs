@@ -1,8 +1,12 @@
 //! Planted bugs are found, found again, and told shortly.
 
-use steadfast::disk::SyncPoint;
+use steadfast::disk::{Disk, SimDisk, SyncPoint};
 
+use super::case::file;
+use super::judge::{Known, check};
 use super::*;
+use crate::history::History;
+use crate::workload::{Workload, draws};
 
 fn found(ignored: SyncPoint, states: u64) -> Found {
     match search(7, states, 2, Some(ignored)).unwrap() {
@@ -67,4 +71,30 @@ fn one_thread_tries_what_two_do() {
 fn seeds_are_read_as_they_are_told() {
     assert_eq!(number(&format!("{:#x}", u64::MAX)), Ok(u64::MAX));
     assert_eq!(number("10"), Ok(10));
+}
+
+#[test]
+fn the_judge_sees_a_changed_byte_an_old_state_and_a_file_that_is_gone() {
+    let mut case = Case::of_seed(0);
+    case.workload = Workload { close: true, ..case.workload };
+    let played = case.play(None, false);
+    let judge = |disk: &SimDisk, history: &History| {
+        let known = [Known { history: history.clone(), created: false }];
+        check(&disk.killed(), &known, true, &mut draws(1), &mut Tally::default())
+    };
+    let mut history = played.histories[0].clone();
+    judge(&played.disk, &history).unwrap();
+
+    let mut bytes = played.disk.read_file(file(0)).unwrap();
+    bytes[0] ^= 1;
+    let changed = played.disk.killed();
+    changed.put_file(file(0), &bytes);
+    assert!(judge(&changed, &history).unwrap_err().contains("the plain file differs"));
+    history.closed = None;
+    assert!(judge(&changed, &history).unwrap_err().contains("a state that never was"));
+    let old = played.disk.killed();
+    old.put_file(file(0), &history.states[0]);
+    assert!(judge(&old, &history).unwrap_err().contains("found state 0"));
+    old.remove(file(0).as_ref()).unwrap();
+    assert!(judge(&old, &history).unwrap_err().contains("the data file is gone"));
 }
