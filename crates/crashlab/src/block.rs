@@ -11,6 +11,7 @@ pub mod file_system;
 pub mod images;
 pub mod log;
 pub mod media;
+mod qemu;
 mod record;
 
 use std::collections::BTreeMap;
@@ -44,12 +45,28 @@ pub struct Options {
     /// Only the recording of this number, as a violation names it
     #[arg(long)]
     pub recording: Option<u64>,
+    /// Who notes what happens to the disk
+    #[arg(long, value_enum, default_value_t = Recorder::Own)]
+    pub recorder: Recorder,
+    /// The disk says of each flush that it is done, and does nothing: this must be found
+    #[arg(long)]
+    pub lying_disk: bool,
     /// Disks that are worked on at once: most of the time they wait for the kernel
     #[arg(long, default_value_t = 4)]
     pub workers: usize,
     /// The `steadfast` command, to be driven as well. Default: the one beside this program, if it is there
     #[arg(long)]
     pub command: Option<PathBuf>,
+}
+
+/// Who notes what happens to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Recorder {
+    /// The rig's own disk
+    Own,
+    /// QEMU's storage daemon, for a second opinion
+    Qemu,
 }
 
 /// What was tried, and held.
@@ -59,6 +76,8 @@ pub struct Figures {
     pub fs: FileSystem,
     /// Where the choices began.
     pub seed: u64,
+    /// Who noted what happened to the disk.
+    pub recorder: Recorder,
     /// Workloads that were recorded.
     pub recordings: u64,
     /// Block writes that were recorded.
@@ -92,7 +111,8 @@ impl fmt::Display for Figures {
         let Figures { fs, seed, recordings, writes, flushes, images, .. } = self;
         writeln!(
             f,
-            "{fs}: {images} crash images of {recordings} workloads ({writes} block writes, {flushes} flushes), seed {seed}, {:.0} s",
+            "{fs}: {images} crash images of {recordings} workloads ({writes} block writes, {flushes} flushes{}), seed {seed}, {:.0} s",
+            if self.recorder == Recorder::Qemu { ", recorded by QEMU" } else { "" },
             self.seconds
         )?;
         let share = 100.0 * self.in_recovery as f64 / (*images).max(1) as f64;
@@ -114,8 +134,9 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Images of one recording, not counting those within recoveries.
-const IMAGES_OF_A_RECORDING: usize = 150;
+/// Images of one recording, not counting those within recoveries: fewer in a small dose, which is to see every kind of workload.
+const IMAGES_OF_A_RECORDING: std::ops::RangeInclusive<u64> = 8..=150;
+const RECORDINGS_AT_LEAST: u64 = 22;
 /// Of so many images one has its recovery cut,
 const ONE_RECOVERY_CUT_IN: u32 = 8;
 /// so many times.
@@ -158,6 +179,7 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
         figures: Mutex::new(Figures {
             fs: options.fs,
             seed: options.seed,
+            recorder: options.recorder,
             recordings: 0,
             writes: 0,
             flushes: 0,
@@ -217,21 +239,26 @@ impl Run<'_> {
     }
 
     fn recording(&self, rig: &mut Rig, number: u64) -> Result<(), Failure> {
-        let Options { fs, seed, .. } = self.options;
+        let Options { fs, seed, recorder, .. } = self.options;
         let mut random = draws(*seed);
         random.set_stream(number);
         let seed_here: u64 = random.random();
         let profile = Profile::ALL[number as usize % Profile::ALL.len()];
-        let again = format!("crashlab block --fs {fs} --seed {seed} --recording {number}");
+        let again =
+            format!("crashlab block --fs {fs} --recorder {recorder:?} --seed {seed} --recording {number}")
+                .to_lowercase();
         let (name, log, said) = match &self.command {
-            Some(command) if number % ONE_COMMAND_IN == ONE_COMMAND_IN - 1 => (
+            Some(command) if *recorder == Recorder::Own && number % ONE_COMMAND_IN == ONE_COMMAND_IN - 1 => (
                 "Command".to_owned(),
                 record::command(rig, command, seed_here, 40),
                 "steadfast apply".to_owned(),
             ),
             _ => {
                 let workload = Workload::generate(seed_here, profile, SCALE);
-                let log = record::library(rig, &workload);
+                let log = match recorder {
+                    Recorder::Own => record::library(rig, &workload),
+                    Recorder::Qemu => qemu::library(*fs, &workload),
+                };
                 (profile.to_string(), log, format!("{workload:?}"))
             }
         };
@@ -242,13 +269,16 @@ impl Run<'_> {
             other => other,
         };
         let log = log.map_err(told)?;
+        let log = if self.options.lying_disk { log.of_a_disk_that_lies() } else { log };
         let (writes, flushes) = log.counts();
         self.count(|figures| {
             figures.recordings += 1;
             figures.writes += writes as u64;
             figures.flushes += flushes as u64;
         });
-        let cuts = images::draw(&log, fs.never_torn(), IMAGES_OF_A_RECORDING, &mut random);
+        let images = self.options.images / RECORDINGS_AT_LEAST;
+        let images = images.clamp(*IMAGES_OF_A_RECORDING.start(), *IMAGES_OF_A_RECORDING.end()) as usize;
+        let cuts = images::draw(&log, fs.never_torn(), images, &mut random);
         for image in images::develop(&log, &cuts) {
             if self.is_done() {
                 break;
@@ -281,7 +311,11 @@ impl Run<'_> {
     ) -> Result<Log, Failure> {
         let (found, log) = check::check(rig, image, random).map_err(|failure| match failure {
             Failure::Violation(what) => {
-                let kept = evidence::keep(rig.file_system(), &image.media);
+                let kept = if self.options.lying_disk {
+                    "no, it was meant to be".to_owned()
+                } else {
+                    evidence::keep(rig.file_system(), &image.media)
+                };
                 Failure::Violation(format!("{what}\n  image: {}\n  kept: {kept}", image.cut))
             }
             other => other,

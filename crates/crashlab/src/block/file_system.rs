@@ -45,7 +45,7 @@ impl FileSystem {
     }
 
     /// Not much more than the smallest that mkfs makes.
-    fn bytes(self) -> u64 {
+    pub(super) fn bytes(self) -> u64 {
         match self {
             FileSystem::Ext4 => 48 << 20,
             FileSystem::Xfs => 320 << 20,
@@ -62,7 +62,7 @@ impl FileSystem {
         }
     }
 
-    fn mkfs(self, device: &Path) -> Command {
+    pub(super) fn mkfs(self, device: &Path) -> Command {
         let mut command = Command::new(format!("mkfs.{}", self.name()));
         match self {
             // What the kernel would do later in the background is done now: it is not what is looked at.
@@ -180,17 +180,8 @@ impl Rig {
 
     /// Unmounts: the loop device forgets what it had cached.
     pub fn unmount(&mut self) -> Result<(), Failure> {
-        let deadline = Instant::now() + UNMOUNT_PATIENCE;
-        loop {
-            match rustix::mount::unmount(self.root(), UnmountFlags::empty()) {
-                Ok(()) => break,
-                // A process that another thread starts has copies of all descriptors until it becomes another program.
-                Err(Errno::BUSY) if Instant::now() < deadline => std::thread::yield_now(),
-                Err(error) => {
-                    return Err(Failure::Rig(format!("umount of {}: {error}", self.file_system)));
-                }
-            }
-        }
+        unmount(&self.root())
+            .map_err(|error| Failure::Rig(format!("umount of {}: {error}", self.file_system)))?;
         self.mounted = false;
         Ok(())
     }
@@ -212,6 +203,18 @@ impl Drop for Rig {
             && let Err(error) = rustix::mount::unmount(self.folder.path().join("disk"), UnmountFlags::DETACH)
         {
             eprintln!("could not end the disk: {error}");
+        }
+    }
+}
+
+/// Unmounts, as soon as nobody else uses what is mounted there.
+pub(super) fn unmount(place: &Path) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + UNMOUNT_PATIENCE;
+    loop {
+        match rustix::mount::unmount(place, UnmountFlags::empty()) {
+            // A process that another thread starts has copies of all descriptors until it becomes another program.
+            Err(Errno::BUSY) if Instant::now() < deadline => std::thread::yield_now(),
+            done => return done,
         }
     }
 }
@@ -242,7 +245,7 @@ pub fn lacks(file_system: FileSystem) -> Result<(), Failure> {
 }
 
 /// What a command printed, or why it failed: an exit code above `code_max`.
-fn output(command: &mut Command, code_max: i32) -> Result<String, String> {
+pub(super) fn output(command: &mut Command, code_max: i32) -> Result<String, String> {
     let done = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
     if done.status.code().is_none_or(|code| code > code_max) {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim()));

@@ -33,6 +33,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// As a disk would leave it that says of each flush that it is done, and does nothing.
+    pub fn of_a_disk_that_lies(mut self) -> Log {
+        self.entries.retain(|entry| !matches!(entry, Entry::Flush));
+        self
+    }
+
     /// How many of the entries are writes, and how many flushes.
     pub fn counts(&self) -> (usize, usize) {
         let count = |wanted: fn(&Entry) -> bool| self.entries.iter().filter(|entry| wanted(entry)).count();
