@@ -20,10 +20,20 @@ pub fn play(workload: &Workload, stage: &dyn Stage, hear: &mut dyn FnMut(usize, 
 
 /// As [`play`], and hands back what is still open: after an error, or where nothing is closed at the end.
 pub fn play_on(workload: &Workload, stage: &dyn Stage, hear: &mut dyn FnMut(usize, Told)) -> Played {
-    let new = |(number, plan)| Player { number, plan, map: None, tickets: Vec::new(), last: 0 };
+    let new = |(number, plan)| Player {
+        number,
+        plan,
+        map: None,
+        tickets: Vec::new(),
+        last: 0,
+        commit_failed: false,
+    };
     let mut players: Vec<Player<'_>> = workload.maps.iter().enumerate().map(new).collect();
     let outcome = play_with(workload, &mut players, stage, hear);
-    let left = players.into_iter().map(|player| Left { map: player.map, tickets: player.tickets }).collect();
+    let left = players
+        .into_iter()
+        .map(|Player { map, tickets, commit_failed, .. }| Left { map, tickets, commit_failed })
+        .collect();
     Played { outcome, left }
 }
 
@@ -43,6 +53,8 @@ pub struct Left {
     pub map: Option<AtomicMapping>,
     /// Nobody waited for these, each with the state that it is for.
     pub tickets: Vec<(CommitTicket, usize)>,
+    /// The error is that of a commit of the newest state.
+    pub commit_failed: bool,
 }
 
 fn play_with(
@@ -75,6 +87,7 @@ struct Player<'a> {
     tickets: Vec<(CommitTicket, usize)>,
     /// Number of the newest state.
     last: usize,
+    commit_failed: bool,
 }
 
 type Hear<'a> = &'a mut dyn FnMut(usize, Told);
@@ -215,7 +228,10 @@ impl Player<'_> {
                     self.last -= 1;
                     hear(self.number, Told::NotCommitted);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.commit_failed = true;
+                    return Err(error);
+                }
             }
         }
         Ok(None)
