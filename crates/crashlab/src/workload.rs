@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use steadfast::Tracker;
 
-pub use play::{Stage, play};
+pub use play::{Left, Played, Stage, play, play_on};
 
 /// Of the workload, not of the system.
 pub const PAGE: usize = 4096;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use crate::sys::lock::Lock;
 pub use real::RealDisk;
 #[cfg(feature = "sim")]
-pub use sim::{SimDisk, Survivors, Tear};
+pub use sim::{CallKind, SimDisk, Survivors, Tear};
 
 /// Why a sync happens: each names one step of the order that keeps data safe.
 ///

@@ -15,18 +15,63 @@ pub trait Stage {
 
 /// Plays until the end, or until the first error that is not *not committed*. `hear` is told what happens to which map.
 pub fn play(workload: &Workload, stage: &dyn Stage, hear: &mut dyn FnMut(usize, Told)) -> Result<(), Error> {
-    let mut players = Vec::with_capacity(workload.maps.len());
-    for (number, plan) in workload.maps.iter().enumerate() {
-        let mut player = Player { number, plan, map: None, tickets: Vec::new(), last: 0 };
-        player.open_first(workload.initial(number), stage, hear)?;
-        players.push(player);
+    play_on(workload, stage, hear).outcome
+}
+
+/// As [`play`], and hands back what is still open: after an error, or where nothing is closed at the end.
+pub fn play_on(workload: &Workload, stage: &dyn Stage, hear: &mut dyn FnMut(usize, Told)) -> Played {
+    let new = |(number, plan)| Player {
+        number,
+        plan,
+        map: None,
+        tickets: Vec::new(),
+        last: 0,
+        commit_failed: false,
+    };
+    let mut players: Vec<Player<'_>> = workload.maps.iter().enumerate().map(new).collect();
+    let outcome = play_with(workload, &mut players, stage, hear);
+    let left = players
+        .into_iter()
+        .map(|Player { map, tickets, commit_failed, .. }| Left { map, tickets, commit_failed })
+        .collect();
+    Played { outcome, left }
+}
+
+/// How a workload ended.
+#[derive(Debug)]
+pub struct Played {
+    /// The first error.
+    pub outcome: Result<(), Error>,
+    /// By number of the map.
+    pub left: Vec<Left>,
+}
+
+/// What is still open of one map.
+#[derive(Debug)]
+pub struct Left {
+    /// It, unless it was closed or never opened.
+    pub map: Option<AtomicMapping>,
+    /// Nobody waited for these, each with the state that it is for.
+    pub tickets: Vec<(CommitTicket, usize)>,
+    /// The error is that of a commit of the newest state.
+    pub commit_failed: bool,
+}
+
+fn play_with(
+    workload: &Workload,
+    players: &mut [Player<'_>],
+    stage: &dyn Stage,
+    hear: Hear<'_>,
+) -> Result<(), Error> {
+    for player in players.iter_mut() {
+        player.open_first(workload.initial(player.number), stage, hear)?;
     }
     for (count, step) in workload.steps.iter().enumerate() {
         if let Some(player) = players.get_mut(step.map) {
             player.act(step.action, count, stage, hear)?;
         }
     }
-    for mut player in players {
+    for player in players {
         if workload.close {
             player.close(hear)?;
         }
@@ -42,6 +87,7 @@ struct Player<'a> {
     tickets: Vec<(CommitTicket, usize)>,
     /// Number of the newest state.
     last: usize,
+    commit_failed: bool,
 }
 
 type Hear<'a> = &'a mut dyn FnMut(usize, Told);
@@ -120,8 +166,12 @@ impl Player<'_> {
                 if backwards {
                     self.tickets.reverse();
                 }
-                for (ticket, state) in self.tickets.drain(..) {
-                    ticket.wait()?;
+                let mut tickets = std::mem::take(&mut self.tickets).into_iter();
+                while let Some((ticket, state)) = tickets.next() {
+                    if let Err(error) = ticket.wait() {
+                        self.tickets = tickets.collect();
+                        return Err(error);
+                    }
                     hear(self.number, Told::Durable(state));
                 }
             }
@@ -178,7 +228,10 @@ impl Player<'_> {
                     self.last -= 1;
                     hear(self.number, Told::NotCommitted);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.commit_failed = true;
+                    return Err(error);
+                }
             }
         }
         Ok(None)

@@ -1,5 +1,6 @@
 //! The simulated disk: all that a crash, a power cut or a failing device may do to a store, at will.
 
+mod calls;
 mod content;
 mod faults;
 mod operation;
@@ -16,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Access, Disk, DiskFile, Durability, FileStat, Lock, SyncPoint};
+pub use calls::CallKind;
 use faults::errno;
-use state::State;
+use state::{Extent, State};
 pub use survivors::{Survivors, Tear};
 
 /// A disk in memory that loses, reorders and tears what was not synced.
@@ -28,6 +30,7 @@ pub use survivors::{Survivors, Tear};
 ///
 /// | sync | makes durable | and not |
 /// |---|---|---|
+/// | `write_durably` | the bytes that it writes, and the length | what was written elsewhere in the file |
 /// | `sync_data` | the file's bytes and length | its mark, its name, other files |
 /// | `sync` | the file's bytes, length and mark | its name, other files |
 /// | `sync_dir` | the names in that folder | the content of any file |
@@ -40,8 +43,8 @@ pub use survivors::{Survivors, Tear};
 /// hundreds of thousands of them.
 ///
 /// *Operations* are the calls that change or sync something: an `open` that creates, `write_at`, `set_len`, `zero`,
-/// `reserve`, `set_mark`, `rename`, `remove`, `sync_data`, `sync` and `sync_dir`. Each is counted, whether it
-/// succeeds or not.
+/// `reserve`, `set_mark`, `rename`, `remove`, `sync_data`, `sync` and `sync_dir`; `write_durably` is two, a write and a sync
+/// of what it wrote. Each is counted, whether it succeeds or not.
 ///
 /// Folders are not simulated: each exists, and none can be opened. A file takes memory up to the last byte that was
 /// written to it, 8 bytes for each unwritten block on the way there.
@@ -262,7 +265,7 @@ impl SimDisk {
         self.state().faults.fail_writes_from(write, os_error);
     }
 
-    /// Takes back all failures of writes and syncs that are still to come.
+    /// Takes back all failures that are still to come.
     ///
     /// See [`SimDisk`] for an example.
     pub fn clear_failures(&self) {
@@ -377,6 +380,13 @@ impl SimDisk {
         state.faults.check_running()?;
         Ok(state)
     }
+
+    /// The same, for a call that reads.
+    fn reading(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.running()?;
+        state.faults.calls.take(CallKind::Read)?;
+        Ok(state)
+    }
 }
 
 impl fmt::Debug for SimDisk {
@@ -394,6 +404,9 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let path = absolute(path);
         let mut state = self.running()?;
+        if state.lookup(&path).is_ok() || matches!(access, Access::Read | Access::ReadWrite) {
+            state.faults.calls.take(CallKind::Read)?;
+        }
         let inode = match (state.lookup(&path), access) {
             (Ok(_), Access::CreateNew { .. }) => return Err(errno(libc::EEXIST)),
             (Ok(inode), _) => inode,
@@ -406,7 +419,7 @@ impl Disk for SimDisk {
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        let state = self.running()?;
+        let state = self.reading()?;
         // Folders are not kept: the root, which is enough for a file and its journal, always exists.
         if path == Path::new("/") {
             return Ok(state::ROOT);
@@ -466,15 +479,21 @@ impl Drop for SimFile {
 
 impl DiskFile for SimFile {
     fn stat(&self) -> io::Result<FileStat> {
-        Ok(self.disk.running()?.stat(self.inode))
+        Ok(self.disk.reading()?.stat(self.inode))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.disk.running()?.image(self.inode).content.read(buf, offset))
+        Ok(self.disk.reading()?.image(self.inode).content.read(buf, offset))
     }
 
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         self.changing()?.write(self.inode, parts, offset)
+    }
+
+    fn write_durably(&self, blocks: &[u8], offset: u64, point: SyncPoint) -> io::Result<()> {
+        let mut state = self.changing()?;
+        state.write(self.inode, &[blocks], offset)?;
+        state.sync(self.inode, &Extent::Range(offset..offset + blocks.len() as u64), point)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -491,11 +510,11 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self, point: SyncPoint) -> io::Result<()> {
-        self.disk.state().sync(self.inode, false, point)
+        self.disk.state().sync(self.inode, &Extent::Data, point)
     }
 
     fn sync(&self, point: SyncPoint) -> io::Result<()> {
-        self.disk.state().sync(self.inode, true, point)
+        self.disk.state().sync(self.inode, &Extent::All, point)
     }
 
     fn drop_clean_pages(&self) -> io::Result<()> {
@@ -504,7 +523,7 @@ impl DiskFile for SimFile {
     }
 
     fn mark(&self) -> io::Result<Option<Vec<u8>>> {
-        let state = self.disk.running()?;
+        let state = self.disk.reading()?;
         if state.without_marks {
             return Err(io::ErrorKind::Unsupported.into());
         }

@@ -460,6 +460,7 @@ fn establish(
     let state = State {
         journal,
         expected: stat,
+        unseen: false,
         checkpointed_len: fresh.data_len,
         pending,
         overlay: Default::default(),

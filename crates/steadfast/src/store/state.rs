@@ -121,6 +121,8 @@ pub(super) struct State {
     pub(super) journal: Journal,
     /// The data file as this process last left it; not kept up while a checkpoint is under way.
     pub(super) expected: FileStat,
+    /// The last look at it failed: what is found next is our own doing, as far as anybody can tell.
+    pub(super) unseen: bool,
     pub(super) checkpointed_len: u64,
     pub(super) pending: VecDeque<Pending>,
     /// How many of `pending` the overlay sums up, and their sum; caught up on demand, away from the path of a commit.
@@ -259,6 +261,9 @@ impl Locked<'_> {
             .data
             .stat()
             .map_err(|error| Error::from_io(operation, error).path(&self.shared.path))?;
+        if std::mem::take(&mut self.unseen) {
+            self.expected = stat;
+        }
         if stat.len == self.expected.len && stat.changed_ns == self.expected.changed_ns {
             return Ok(());
         }
@@ -308,7 +313,9 @@ impl Locked<'_> {
     pub(super) fn remember_data(&mut self) -> std::io::Result<()> {
         // While a checkpoint writes, the file changes all the time; it looks when it is done.
         if !self.is_checkpointing() {
-            self.expected = self.shared.data.stat()?;
+            let stat = self.shared.data.stat();
+            self.unseen = stat.is_err();
+            self.expected = stat?;
         }
         Ok(())
     }

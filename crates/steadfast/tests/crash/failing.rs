@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use steadfast::disk::{Disk, SimDisk, SyncPoint};
+use steadfast::disk::{CallKind, Disk, SimDisk, SyncPoint};
 use steadfast::store::{Batch, CommitId, Extent, Flush, JournaledFile, JournaledFileOptions, Store};
 use steadfast::{AtomicMapping, Error, ErrorKind};
 
@@ -222,6 +222,36 @@ fn a_recovery_does_not_build_upon_pages_that_an_earlier_process_failed_to_write(
     for survivors in killed.power_cuts(1, 6, 6) {
         assert_eq!(killed.power_cut(&survivors).read_file(FILE).unwrap(), expect);
     }
+}
+
+#[test]
+fn a_read_that_failed_is_not_taken_for_another_programs_hand() {
+    let mut places = 0;
+    for place in 1.. {
+        let disk = disk();
+        let mut map = open(&disk);
+        map.resize(40_000).unwrap();
+        map.edit(30_000..30_004).unwrap().fill(1);
+        let before = disk.calls(Some(CallKind::Read));
+        disk.fail_call(Some(CallKind::Read), place, EIO);
+        let told = [map.commit().map(drop), map.checkpoint()];
+        if disk.calls(Some(CallKind::Read)) - before < place {
+            break;
+        }
+        places += 1;
+        for error in told.into_iter().filter_map(Result::err) {
+            assert!(
+                matches!(error.kind(), ErrorKind::NotCommitted | ErrorKind::Io),
+                "read {place}: {error:?}"
+            );
+        }
+        map.commit().unwrap();
+        map.checkpoint().unwrap();
+        let expect = map.to_vec();
+        map.close().unwrap();
+        assert_eq!(disk.read_file(FILE).unwrap(), expect);
+    }
+    assert!(places >= 4, "{places} reads");
 }
 
 fn store(disk: &SimDisk, options: JournaledFileOptions) -> Result<JournaledFile, Error> {

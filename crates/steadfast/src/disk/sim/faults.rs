@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::calls::{CallKind, Calls};
 use crate::disk::SyncPoint;
 
 /// The counters and the orders that wait for them.
@@ -21,6 +22,7 @@ pub(super) struct Faults {
     /// All syncs with these purposes fail.
     failing_points: Vec<SyncPoint>,
     ignored_syncs: Vec<SyncPoint>,
+    pub(super) calls: Calls,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +45,7 @@ pub(super) enum SyncFate {
     Succeeds,
     /// The disk says that it succeeded.
     Ignored,
-    Fails,
+    Fails(i32),
 }
 
 /// The error of every call after the stop.
@@ -87,22 +89,24 @@ impl Faults {
     /// Counts one write; says with what error it fails, if it does, and how many sectors get through.
     pub(super) fn next_write(&mut self) -> Option<(i32, u64)> {
         self.writes += 1;
+        let by_kind = self.calls.next_write();
         match (self.failing_writes.remove(&self.writes), self.failing_writes_from) {
             (Some(failure), _) => Some(failure),
             (None, Some((first, code))) if first <= self.writes => Some((code, 0)),
-            _ => None,
+            _ => by_kind,
         }
     }
 
     /// Counts one sync.
     pub(super) fn next_sync(&mut self, point: SyncPoint) -> SyncFate {
         self.syncs += 1;
+        let by_kind = self.calls.next(CallKind::Sync);
         if self.ignored_syncs.contains(&point) {
             SyncFate::Ignored
         } else if self.failing_syncs.remove(&self.syncs) || self.failing_points.contains(&point) {
-            SyncFate::Fails
+            SyncFate::Fails(libc::EIO)
         } else {
-            SyncFate::Succeeds
+            by_kind.map_or(SyncFate::Succeeds, SyncFate::Fails)
         }
     }
 
@@ -131,6 +135,7 @@ impl Faults {
         self.failing_writes_from = None;
         self.failing_syncs.clear();
         self.failing_points.clear();
+        self.calls.clear();
     }
 
     pub(super) fn ignore_sync(&mut self, point: SyncPoint) {

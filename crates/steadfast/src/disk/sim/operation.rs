@@ -125,7 +125,7 @@ impl Edit {
     }
 
     /// Where it leaves nothing of the bytes before it.
-    fn range(&self) -> Option<Range<u64>> {
+    pub(super) fn range(&self) -> Option<Range<u64>> {
         match self {
             Edit::Write { offset, bytes } => Some(*offset..*offset + bytes.len() as u64),
             Edit::Zero(range) => Some(range.clone()),

@@ -1,6 +1,7 @@
 //! Both states of the disk, what a reader sees and what a power cut leaves, and the operations between them.
 
 mod names;
+mod syncs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,12 +9,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::calls::CallKind;
 use super::content::BLOCK;
-use super::faults::{Faults, STOPPED, SyncFate, Turn, errno};
+use super::faults::{Faults, STOPPED, Turn, errno};
 use super::operation::{Change, Edit, Image, NameChange, Operation, Sectors};
 use super::survivors::{Survivors, Tear};
-use crate::disk::{FileKind, FileStat, Lock, SyncPoint};
+use crate::disk::{FileKind, FileStat, Lock};
 use names::apply_name;
+pub(super) use syncs::Extent;
 
 type Names = BTreeMap<Arc<Path>, u64>;
 
@@ -196,6 +199,7 @@ impl State {
 
     pub(super) fn set_len(&mut self, inode: u64, len: u64) -> io::Result<()> {
         self.begin(|state| format!("set_len {} {len}", state.name_of(inode)))?;
+        self.faults.calls.take(CallKind::Space)?;
         if len > i64::MAX as u64 {
             return Err(errno(libc::EFBIG));
         }
@@ -205,11 +209,13 @@ impl State {
 
     pub(super) fn reserve(&mut self, inode: u64, range: Range<u64>) -> io::Result<()> {
         self.begin(|state| format!("reserve {} {range:?}", state.name_of(inode)))?;
+        self.faults.calls.take(CallKind::Space)?;
         self.allocate(inode, range)
     }
 
     pub(super) fn zero(&mut self, inode: u64, range: Range<u64>) -> io::Result<()> {
         self.begin(|state| format!("zero {} {range:?}", state.name_of(inode)))?;
+        self.faults.calls.take(CallKind::Write)?;
         if range.is_empty() {
             return Ok(());
         }
@@ -225,109 +231,9 @@ impl State {
         if self.without_marks {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        self.faults.calls.take(CallKind::Name)?;
         self.edit(inode, Edit::SetMark(mark.map(Arc::from)));
         Ok(())
-    }
-
-    /// `fdatasync`, or with `all` also the mark and the times: `fsync`.
-    pub(super) fn sync(&mut self, inode: u64, all: bool, point: SyncPoint) -> io::Result<()> {
-        let call = if all { "sync" } else { "sync_data" };
-        self.begin(|state| format!("{call} {point:?} {}", state.name_of(inode)))?;
-        match self.faults.next_sync(point) {
-            SyncFate::Ignored => return Ok(()),
-            SyncFate::Fails => {
-                self.mark_falsely_clean(inode);
-                if self.evict_on_failed_sync {
-                    self.evict(Some(inode));
-                }
-                return Err(errno(libc::EIO));
-            }
-            SyncFate::Succeeds => {}
-        }
-        let file = self.inodes.get_mut(&inode).expect(HELD);
-        let durable = Arc::make_mut(&mut file.durable);
-        let mut left: Vec<Operation> = Vec::new();
-        let mut stuck: Vec<Range<u64>> = Vec::new();
-        for mut operation in std::mem::take(&mut self.unsynced) {
-            match &operation.change {
-                Change::File { inode: of, edit }
-                    if *of == inode && !operation.falsely_clean && (all || edit.is_data()) =>
-                {
-                    let blocks = edit.blocks().unwrap_or_default();
-                    if self.failed_blocks_stick
-                        && stuck.iter().any(|failed| failed.start < blocks.end && blocks.start < failed.end)
-                    {
-                        stuck.push(blocks);
-                        operation.falsely_clean = true;
-                        left.push(operation);
-                        continue;
-                    }
-                    durable.apply(edit, None);
-                    supersede(&mut left, inode, edit);
-                }
-                _ => {
-                    if let Change::File { inode: of, edit } = &operation.change
-                        && *of == inode
-                        && operation.falsely_clean
-                    {
-                        stuck.extend(edit.blocks());
-                    }
-                    left.push(operation);
-                }
-            }
-        }
-        self.unsynced = left;
-        durable.allocation = file.volatile.allocation.clone();
-        if all {
-            durable.changed_ns = file.volatile.changed_ns;
-        }
-        Ok(())
-    }
-
-    /// Falsely clean pages, of one file or of all, are dropped, and the next reader sees what the disk holds.
-    pub(super) fn evict(&mut self, only: Option<u64>) {
-        let mut reread = BTreeSet::new();
-        self.unsynced.retain(|operation| match &operation.change {
-            Change::File { inode, .. }
-                if operation.falsely_clean && only.is_none_or(|only| only == *inode) =>
-            {
-                reread.insert(*inode);
-                false
-            }
-            _ => true,
-        });
-        for inode in reread {
-            let old = Arc::clone(&self.file(inode).volatile);
-            let mut image = Image {
-                // Only bytes are dropped with a page.
-                allocation: old.allocation.clone(),
-                changed_ns: old.changed_ns,
-                ..Image::clone(&self.file(inode).durable)
-            };
-            for operation in &self.unsynced {
-                if let Change::File { inode: of, edit } = &operation.change
-                    && *of == inode
-                {
-                    image.apply(edit, None);
-                }
-            }
-            let len_lost = image.content.len() != old.content.len();
-            self.file_mut(inode).volatile = Arc::new(image);
-            if len_lost {
-                // The length lives in the inode, which is not evicted.
-                self.edit(inode, Edit::SetLen(old.content.len()));
-            }
-        }
-    }
-
-    /// What the kernel does with pages whose write-back failed: it takes them for clean. Length and mark are metadata
-    /// and wait for the next sync.
-    fn mark_falsely_clean(&mut self, inode: u64) {
-        for operation in &mut self.unsynced {
-            if let Change::File { inode: of, edit: Edit::Write { .. } | Edit::Zero(_) } = &operation.change {
-                operation.falsely_clean |= *of == inode;
-            }
-        }
     }
 
     fn edit(&mut self, inode: u64, edit: Edit) {
@@ -353,6 +259,7 @@ impl State {
             return Err(errno(libc::ENOSPC));
         }
         Arc::make_mut(&mut self.file_mut(inode).volatile).allocation = allocation;
+        self.touch(inode);
         Ok(())
     }
 
@@ -377,27 +284,6 @@ impl State {
 
 /// `forget_unreachable` drops no inode that a name, an open file or an unsynced operation leads to.
 const HELD: &str = "a file stays as long as anything leads to it";
-
-/// What is durable now takes the place of what an earlier, failed sync may or may not have written there.
-fn supersede(earlier: &mut Vec<Operation>, inode: u64, durable: &Edit) {
-    let is_hit = |operation: &Operation| {
-        operation.falsely_clean && matches!(&operation.change, Change::File { inode: of, .. } if *of == inode)
-    };
-    if !earlier.iter().any(is_hit) {
-        return;
-    }
-    *earlier = std::mem::take(earlier)
-        .into_iter()
-        .flat_map(|operation| match &operation.change {
-            Change::File { edit, .. } if is_hit(&operation) => edit
-                .without(durable)
-                .into_iter()
-                .map(|edit| Operation { change: Change::File { inode, edit }, falsely_clean: true })
-                .collect(),
-            _ => vec![operation],
-        })
-        .collect();
-}
 
 /// Open files, locks and the order of things.
 impl State {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::calls::CallKind;
 use super::super::faults::{SyncFate, errno};
 use super::super::operation::{Change, Edit, Image, NameChange, Operation, short};
 use super::{Inode, Names, State};
@@ -17,6 +18,7 @@ impl State {
     /// Makes a new, empty file.
     pub(in crate::disk::sim) fn create(&mut self, path: &Path, mode: u32) -> io::Result<u64> {
         self.begin(|_| format!("create {}", short(path)))?;
+        self.faults.calls.take(CallKind::Name)?;
         let inode = self.add_inode(mode);
         self.change_names(NameChange::Create { name: path.into(), inode });
         Ok(inode)
@@ -24,6 +26,7 @@ impl State {
 
     pub(in crate::disk::sim) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         self.begin(|_| format!("rename {} to {}", short(from), short(to)))?;
+        self.faults.calls.take(CallKind::Name)?;
         let inode = self.lookup(from)?;
         if from != to {
             self.change_names(NameChange::Rename { from: from.into(), to: to.into(), inode });
@@ -34,6 +37,7 @@ impl State {
 
     pub(in crate::disk::sim) fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.begin(|_| format!("remove {}", short(path)))?;
+        self.faults.calls.take(CallKind::Name)?;
         let inode = self.lookup(path)?;
         self.change_names(NameChange::Remove { name: path.into() });
         self.touch(inode);
@@ -44,7 +48,7 @@ impl State {
         self.begin(|_| format!("sync_dir {point:?} {}", folder.display()))?;
         match self.faults.next_sync(point) {
             SyncFate::Ignored => return Ok(()),
-            SyncFate::Fails => return Err(errno(libc::EIO)),
+            SyncFate::Fails(code) => return Err(errno(code)),
             SyncFate::Succeeds => {}
         }
         self.unsynced.retain(|operation| match &operation.change {
