@@ -4,7 +4,7 @@
 //! workload was told. From that log come crash images: each is mounted, the file system recovers, the library recovers, and
 //! what is found is judged. What both write meanwhile is a log again, and is cut again.
 
-mod check;
+pub(crate) mod check;
 pub mod device;
 mod evidence;
 pub mod file_system;
@@ -12,7 +12,7 @@ pub mod images;
 pub mod log;
 pub mod media;
 mod qemu;
-mod record;
+pub(crate) mod record;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -16,13 +16,13 @@ use crate::real::{self, Folder};
 
 /// What was found on an image.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// A journal was replayed.
-    pub(super) recovered: bool,
+    pub(crate) recovered: bool,
     /// A commit was found that had not been acknowledged.
-    pub(super) in_flight: bool,
+    pub(crate) in_flight: bool,
     /// The file system had to be repaired by its own tool before it could be mounted.
-    pub(super) repaired: bool,
+    pub(crate) repaired: bool,
 }
 
 /// Everything that must hold for one image. What the file system and the recovery wrote comes back as a log, to be cut as well.
@@ -30,7 +30,7 @@ pub(super) struct Found {
 /// # Errors
 ///
 /// [`Failure::Violation`] says what does not hold.
-pub(super) fn check(rig: &mut Rig, image: &Image, random: &mut impl Rng) -> Result<(Found, Log), Failure> {
+pub(crate) fn check(rig: &mut Rig, image: &Image, random: &mut impl Rng) -> Result<(Found, Log), Failure> {
     rig.device.insert(image.media.clone());
     rig.device.record(image.histories.clone());
     let repaired = rig.mount_or_repair()?;

@@ -20,7 +20,11 @@ fn rig_failed(what: &str, error: impl std::fmt::Display) -> Failure {
 }
 
 /// A file system with these files, durable and unmounted.
-fn prepare(rig: &mut Rig, files: &[Option<Vec<u8>>]) -> Result<(), Failure> {
+///
+/// # Errors
+///
+/// Of the rig.
+pub(crate) fn prepare(rig: &mut Rig, files: &[Option<Vec<u8>>]) -> Result<(), Failure> {
     rig.device.insert(rig.fresh.clone());
     rig.mount()?;
     let folder = Folder(rig.root());
