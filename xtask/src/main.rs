@@ -2,13 +2,17 @@
 
 mod bench_report;
 mod promises;
+mod proof;
 
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
-cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs
+cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs; then
+                     the short dose of the proof
 cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
-cargo xtask proof    the long dose: 200 killed runs of `apply`, thousands of property cases (minutes)
+cargo xtask proof [--short]
+                     tries to break it: power cuts under real file systems, a simulated disk at scale, failing disks,
+                     corruption, kills, mutations, fuzzing; writes docs/proof.md (an hour, root for most of it)
 cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists
 cargo xtask bench-report [--quick] [--dir PATH]
                      run every benchmark, on XFS and btrfs too where that is possible, and write docs/benchmarks.md
@@ -19,7 +23,7 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "test" => test(),
         "interleavings" => interleavings("1500"),
-        "proof" => proof(),
+        "proof" => proof::run(proof::Dose::Long, std::env::args().skip(2)),
         "lint" => lint(),
         "bench-report" => bench_report::run(std::env::args().skip(2)),
         _ => {
@@ -41,7 +45,8 @@ fn test() -> Result<(), String> {
     // Cargo's own defaults: every dependency comes with the lock file, nothing else is needed.
     cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"], &[])?;
     interleavings("150")?;
-    cargo(&["test", "--workspace", "--locked", "--doc"], &[])
+    cargo(&["test", "--workspace", "--locked", "--doc"], &[])?;
+    proof::run(proof::Dose::Short, std::iter::empty())
 }
 
 /// Built apart: the same code with the model checker's locks and threads.
@@ -55,17 +60,6 @@ fn interleavings(schedules: &str) -> Result<(), String> {
         &["test", "--locked", "-p", "steadfast", "--test", "interleavings", "--", "--nocapture"],
         &environment,
     )
-}
-
-fn proof() -> Result<(), String> {
-    let runs = [("STEADFAST_KILL_RUNS", "200")];
-    cargo(
-        &["test", "--release", "--locked", "-p", "steadfast-cli", "--test", "kill", "--", "--nocapture"],
-        &runs,
-    )?;
-    cargo(&["test", "--locked", "-p", "steadfast", "--test", "crash", "--", "--nocapture"], &[])?;
-    let cases = [("STEADFAST_CASES", "3000")];
-    cargo(&["test", "--release", "--locked", "-p", "steadfast", "--test", "atomic_model"], &cases)
 }
 
 fn lint() -> Result<(), String> {

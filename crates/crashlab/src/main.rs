@@ -1,9 +1,10 @@
 //! `crashlab`: see the library's page for what it breaks, and `docs/proof.md` for the figures.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crashlab::outcome::tell;
+use crashlab::outcome::{Telling, tell};
 use crashlab::{block, corruption, failing, kills, mutation, sim};
 
 /// Tries to break steadfast, and says in figures how hard it tried.
@@ -15,6 +16,9 @@ struct Arguments {
     /// The figures as one line of JSON
     #[arg(long, global = true)]
     json: bool,
+    /// The figures as JSON in this file, beside what is printed
+    #[arg(long, global = true, value_name = "PATH")]
+    figures: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
 }
@@ -36,13 +40,14 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    let Arguments { json, what } = Arguments::parse();
+    let Arguments { json, figures, what } = Arguments::parse();
+    let into = Telling { json, figures };
     match what {
-        What::Block(options) => tell(block::run(&options), json),
-        What::Sim(options) => tell(sim::run(&options), json),
-        What::Failing(options) => tell(failing::run(&options), json),
-        What::Corrupt(options) => tell(corruption::run(&options), json),
-        What::Kill(options) => tell(kills::run(&options), json),
-        What::Mutate(options) => tell(mutation::run(&options), json),
+        What::Block(options) => tell(block::run(&options), &into),
+        What::Sim(options) => tell(sim::run(&options), &into),
+        What::Failing(options) => tell(failing::run(&options), &into),
+        What::Corrupt(options) => tell(corruption::run(&options), &into),
+        What::Kill(options) => tell(kills::run(&options), &into),
+        What::Mutate(options) => tell(mutation::run(&options), &into),
     }
 }

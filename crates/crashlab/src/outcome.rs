@@ -1,6 +1,7 @@
 //! How an attempt ends, and how it is told.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -45,26 +46,36 @@ pub trait Report: Serialize + fmt::Display {}
 
 impl<T: Serialize + fmt::Display> Report for T {}
 
-/// Prints the figures, as JSON on one line if asked to, or the failure, and says with what code to exit.
-pub fn tell<R: Report>(outcome: Result<R, Failure>, json: bool) -> ExitCode {
-    match outcome {
-        Ok(report) if json => match serde_json::to_string(&report) {
-            Ok(line) => {
-                println!("{line}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::from(2)
-            }
-        },
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
+/// Where figures go.
+#[derive(Debug, Clone, Default)]
+pub struct Telling {
+    /// To standard output as one line of JSON, and not as text.
+    pub json: bool,
+    /// As JSON in this file, too.
+    pub figures: Option<PathBuf>,
+}
+
+/// Tells the figures or the failure, and with what code to exit.
+pub fn tell<R: Report>(outcome: Result<R, Failure>, how: &Telling) -> ExitCode {
+    match outcome.and_then(|report| tell_report(&report, how)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
             failure.exit_code()
         }
     }
+}
+
+fn tell_report<R: Report>(report: &R, how: &Telling) -> Result<(), Failure> {
+    let line = serde_json::to_string(report).map_err(|error| Failure::Rig(error.to_string()))?;
+    if let Some(path) = &how.figures {
+        std::fs::write(path, &line)
+            .map_err(|error| Failure::Rig(format!("writing {}: {error}", path.display())))?;
+    }
+    if how.json {
+        println!("{line}");
+    } else {
+        println!("{report}");
+    }
+    Ok(())
 }
