@@ -36,9 +36,9 @@ struct Outcome {
 }
 
 pub(crate) fn run(dose: Dose, arguments: impl Iterator<Item = String>) -> Result<(), String> {
-    let dose = arguments.fold(Ok(dose), |dose, argument| match argument.as_str() {
+    let dose = arguments.into_iter().try_fold(dose, |_, argument| match argument.as_str() {
         "--short" => Ok(Dose::Short),
-        other => dose.and(Err(format!("proof knows --short, not {other}"))),
+        other => Err(format!("proof knows --short, not {other}")),
     })?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask stands in no workspace")?;
     super::cargo(
