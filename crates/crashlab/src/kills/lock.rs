@@ -15,6 +15,8 @@ use super::{Run, rig, violation};
 use crate::outcome::Failure;
 
 const PAGES_MAX: usize = 64;
+/// A recovery takes some milliseconds: most kills are to fall into it.
+const RECOVERY: Duration = Duration::from_millis(8);
 /// A lock whose holder is dead is had in less than this, whatever else the machine does.
 const PROMPT: Duration = Duration::from_secs(10);
 
@@ -140,21 +142,19 @@ impl Scene {
         let path = run.folder.join(self.script.name());
         let mut waiter = self.waiter(run, "never")?;
         self.kill_holder(run, tally)?;
-        // The lock is tried for every 50 ms at most, and recovery takes some milliseconds: short of both, mostly.
+        // It recovers from when it has the lock until it says that the file is open.
         let dead = Instant::now();
-        let most = run.random.random_range(0.0..1.0) * 60e-3;
-        let mut opened = false;
-        while !opened && dead.elapsed().as_secs_f64() < most {
-            opened = matches!(waiter.output.next(Duration::from_micros(100)), Word::Line(_));
-        }
-        let killed = waiter.kill()?;
-        opened |= !waiter.output.rest()?.is_empty();
-        if killed {
-            match opened {
-                true => tally.killed_mid_run += 1,
-                false => tally.killed_in_recovery += 1,
+        while !has_lock(waiter.id()) {
+            if dead.elapsed() > PROMPT {
+                return violation(format!("the holder is gone, and nobody has the lock after {PROMPT:?}"));
             }
+            std::thread::yield_now();
         }
+        tally.waited(dead.elapsed());
+        std::thread::sleep(RECOVERY.mul_f64(run.share()));
+        let killed = waiter.kill()?;
+        let opened = !waiter.output.rest()?.is_empty();
+        tally.killed_in_recovery += u64::from(killed && !opened);
         let history = history(&self.script, self.ear.files[0]);
         judge(&path, &history, By::Opening, run.spoil, tally).map(drop)
     }
@@ -185,4 +185,11 @@ fn expect_closed(waiter: &mut Process) -> Result<(), Failure> {
 fn has_open(pid: u32, path: &Path) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     descriptors.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == path))
+}
+
+fn has_lock(pid: u32) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
+    descriptors
+        .flatten()
+        .any(|entry| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("OFDLCK")))
 }
