@@ -1,0 +1,43 @@
+//! The two things that safe code cannot do: lend a file's own pages, and fork.
+//!
+//! # Safety
+//!
+//! This file is trusted with [`AtomicOptions::view`], whose caller promises that nobody else writes the file, and with `fork`
+//! in a process of several threads, whose child must get along with what fork leaves it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::path::Path;
+
+use steadfast::{AtomicMapping, AtomicOptions, Error};
+
+/// A forked child ends after so many seconds, whatever it hangs on.
+const SECONDS_MAX: u32 = 60;
+
+/// Opens a file of a run's folder.
+pub(super) fn view(options: AtomicOptions, path: &Path) -> Result<AtomicMapping, Error> {
+    // SAFETY: the file lies in a folder of the run's own, and is written through the library only, whose lock keeps a
+    // second writer out. The rig writes to it when no process has it open.
+    unsafe { options.view(path) }
+}
+
+/// Runs `work` in a forked child, and tells the parent its process id.
+///
+/// Only the thread that forks lives on in the child, and a lock that another thread held stays locked there: `work` keeps to
+/// the library, to raw reads and writes, and to memory, whose locks glibc sees to.
+pub(super) fn fork(work: impl FnOnce()) -> io::Result<i32> {
+    // SAFETY: the child runs `work` only, which keeps to what is said above, and leaves by `_exit`, which runs no code of
+    // the parent's.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: asks for a signal that ends this process.
+            unsafe { libc::alarm(SECONDS_MAX) };
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // SAFETY: ends this process at once.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+        pid => Ok(pid),
+    }
+}
