@@ -78,7 +78,7 @@ impl Out {
 
 fn open(folder: &Path, script: &Script) -> steadfast::Result<AtomicMapping> {
     let path = folder.join(script.name());
-    if script.is_view() { raw::view(script.options(), &path) } else { script.options().load(path) }
+    crate::real::open(script.is_view(), script.options(), &path)
 }
 
 /// What is said by whom: each thread has one of these.

@@ -1,25 +1,14 @@
-//! The two things that safe code cannot do: lend a file's own pages, and fork.
+//! What safe code cannot do: fork.
 //!
 //! # Safety
 //!
-//! This file is trusted with [`AtomicOptions::view`], whose caller promises that nobody else writes the file, and with `fork`
-//! in a process of several threads, whose child must get along with what fork leaves it.
+//! This file is trusted with `fork` in a process of several threads, whose child must get along with what fork leaves it.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::path::Path;
-
-use steadfast::{AtomicMapping, AtomicOptions, Error};
 
 /// A forked child ends after so many seconds, whatever it hangs on.
 const SECONDS_MAX: u32 = 60;
-
-/// Opens a file of a run's folder.
-pub(super) fn view(options: AtomicOptions, path: &Path) -> Result<AtomicMapping, Error> {
-    // SAFETY: the file lies in a folder of the run's own, and is written through the library only, whose lock keeps a
-    // second writer out. The rig writes to it when no process has it open.
-    unsafe { options.view(path) }
-}
 
 /// Runs `work` in a forked child, and tells the parent its process id.
 ///
