@@ -141,8 +141,8 @@ const RECORDINGS_AT_LEAST: u64 = 22;
 const ONE_RECOVERY_CUT_IN: u32 = 8;
 /// so many times.
 const CUTS_OF_A_RECOVERY: usize = 2;
-/// One recording in so many drives the command.
-const ONE_COMMAND_IN: u64 = 11;
+/// One recording in so many drives the command, and one a kernel's mapping.
+const ONE_OF_EACH_IN: u64 = 12;
 
 const SCALE: Scale = Scale { pages_max: 24, steps_max: 150, journal_pages_max: 48, views: true };
 
@@ -243,16 +243,19 @@ impl Run<'_> {
         let mut random = draws(*seed);
         random.set_stream(number);
         let seed_here: u64 = random.random();
-        let profile = Profile::ALL[number as usize % Profile::ALL.len()];
+        let profile = Profile::ALL[(number - number / ONE_OF_EACH_IN * 2) as usize % Profile::ALL.len()];
         let again =
             format!("crashlab block --fs {fs} --recorder {recorder:?} --seed {seed} --recording {number}")
                 .to_lowercase();
         let (name, log, said) = match &self.command {
-            Some(command) if *recorder == Recorder::Own && number % ONE_COMMAND_IN == ONE_COMMAND_IN - 1 => (
+            Some(command) if *recorder == Recorder::Own && number % ONE_OF_EACH_IN == 10 => (
                 "Command".to_owned(),
                 record::command(rig, command, seed_here, 40),
                 "steadfast apply".to_owned(),
             ),
+            _ if *recorder == Recorder::Own && number % ONE_OF_EACH_IN == 11 => {
+                ("Mapping".to_owned(), record::mapping(rig, seed_here, 60), "a kernel's mapping".to_owned())
+            }
             _ => {
                 let workload = Workload::generate(seed_here, profile, SCALE);
                 let log = match recorder {

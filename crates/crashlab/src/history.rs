@@ -32,12 +32,19 @@ pub struct History {
     pub durable: usize,
     /// The last `close` that returned left this state, if nothing was opened since: a plain file.
     pub closed: Option<usize>,
+    /// A kernel's mapping: what is not durable yet may be there in any mix of sectors.
+    pub mixed: bool,
 }
 
 impl History {
     /// A plain file.
     pub fn new(initial: Vec<u8>) -> History {
-        History { states: vec![Arc::new(initial)], durable: 0, closed: Some(0) }
+        History { states: vec![Arc::new(initial)], durable: 0, closed: Some(0), mixed: false }
+    }
+
+    /// A plain file that a kernel's mapping stores into.
+    pub fn mixed(initial: Vec<u8>) -> History {
+        History { mixed: true, ..History::new(initial) }
     }
 
     /// Takes note.
@@ -71,12 +78,38 @@ impl History {
     /// Which allowed state is this? The newest, where several are equal.
     pub fn judge(&self, bytes: &[u8]) -> Result<usize, String> {
         let allowed = self.allowed();
+        if self.mixed {
+            return self.judge_sectors(bytes).map(|()| *allowed.end());
+        }
         allowed.clone().rev().find(|&state| self.states[state].as_slice() == bytes).ok_or_else(|| {
             let known = self.states.iter().rposition(|state| state.as_slice() == bytes);
             let found = known.map_or("a state that never was".to_owned(), |state| format!("state {state}"));
             let nearest = self.states.get(*allowed.end()).map_or(&[][..], |state| state.as_slice());
             format!("found {found}, allowed {allowed:?}; against the newest: {}", difference(bytes, nearest))
         })
+    }
+}
+
+impl History {
+    /// Every sector is one of an allowed state of the same length.
+    fn judge_sectors(&self, bytes: &[u8]) -> Result<(), String> {
+        const SECTOR: usize = 512;
+        let allowed: Vec<&Content> =
+            self.states[self.allowed()].iter().filter(|state| state.len() == bytes.len()).collect();
+        if allowed.is_empty() {
+            return Err(format!("{} bytes, a length that no allowed state has", bytes.len()));
+        }
+        let sector = |of: usize| of..(of + SECTOR).min(bytes.len());
+        let lost = (0..bytes.len())
+            .step_by(SECTOR)
+            .find(|&at| allowed.iter().all(|state| state[sector(at)] != bytes[sector(at)]));
+        match lost {
+            None => Ok(()),
+            Some(at) => Err(format!(
+                "the sector at {at} is of no state since the last sync that returned; against that: {}",
+                difference(bytes, &self.states[self.durable])
+            )),
+        }
     }
 }
 
@@ -101,6 +134,9 @@ mod tests {
         history.durable = 1;
         assert_eq!((history.judge(&[1]), history.judge(&[2])), (Ok(1), Ok(2)));
         assert!(history.judge(&[0]).is_err_and(|error| error.contains("found state 0, allowed 1..=2")));
+        history.mixed = true;
+        assert!(history.judge(&[2]).is_ok() && history.judge(&[0]).is_err() && history.judge(&[]).is_err());
+        history.mixed = false;
         assert!(history.judge(&[1, 2]).is_err_and(|error| error.contains("never was")));
     }
 }

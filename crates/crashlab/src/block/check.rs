@@ -68,6 +68,9 @@ impl File<'_> {
     }
 
     fn judge(&mut self, random: &mut impl Rng, found: &mut Found) -> Result<(), String> {
+        if self.history.mixed {
+            return self.judge_plain();
+        }
         if let Some(state) = self.history.closed
             && self.path.exists()
         {
@@ -114,6 +117,15 @@ impl File<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A file that a kernel's mapping stored into: a file that is not there is an empty one.
+    fn judge_plain(&self) -> Result<(), String> {
+        let bytes = match fs::read(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| error.to_string())?,
+        };
+        self.history.judge(&bytes).map(drop)
     }
 
     fn open(&self, options: AtomicOptions, view: bool, what: &str) -> Result<AtomicMapping, String> {

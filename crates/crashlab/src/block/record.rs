@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rand::RngExt;
+use steadfast::Mapping;
 
 use super::file_system::Rig;
 use super::log::Log;
@@ -60,6 +61,55 @@ pub(super) fn library(rig: &mut Rig, workload: &Workload) -> Result<Log, Failure
     let played = play(workload, &Folder(rig.root()), &mut |file, told| device.tell(file, told));
     rig.unmount()?;
     played.map_err(|error| Failure::Violation(format!("a workload failed on a sound disk: {error}")))?;
+    rig.device.take_log().ok_or_else(|| Failure::Rig("nothing was recorded".into()))
+}
+
+/// Stores into a kernel's mapping, and syncs it: what was synced is there, with the file's length and name; what was not may be.
+///
+/// # Errors
+///
+/// A mapping that fails although the disk does not is a violation.
+pub(super) fn mapping(rig: &mut Rig, seed: u64, stores: usize) -> Result<Log, Failure> {
+    let mut random = draws(seed);
+    let created = random.random_ratio(1, 2);
+    let len = random.random_range(1..120_000);
+    let mut model = if created { Vec::new() } else { vec![7; random.random_range(1..=len)] };
+    prepare(rig, &[(!created).then(|| model.clone())])?;
+    rig.device.record(vec![History::mixed(model.clone())]);
+    rig.mount()?;
+    let device = rig.device.clone();
+    let mut last = 0;
+    let stored = (|| {
+        model.resize(len, 0);
+        device.tell(0, Told::Begun(Arc::new(model.clone())));
+        last += 1;
+        let path = Folder(rig.root()).path(0);
+        let map = Mapping::options().write(true).create(created).len(len).open(&path)?;
+        for _ in 0..stores {
+            let at = random.random_range(0..len);
+            let count = random.random_range(1..=6000).min(len - at);
+            let bytes: Vec<u8> = (0..count).map(|_| random.random()).collect();
+            model[at..at + count].copy_from_slice(&bytes);
+            // The kernel may write it out at any time from here on.
+            device.tell(0, Told::Begun(Arc::new(model.clone())));
+            last += 1;
+            map.write_at(at, &bytes)?;
+            match random.random_range(0..6) {
+                0 => map.sync(..)?,
+                1 => map.start_sync(..)?.wait()?,
+                // Only a part: nothing is known of the rest.
+                2 => {
+                    map.sync(at..at + count)?;
+                    continue;
+                }
+                _ => continue,
+            }
+            device.tell(0, Told::Durable(last));
+        }
+        map.close()
+    })();
+    rig.unmount()?;
+    stored.map_err(|error| Failure::Violation(format!("a mapping failed on a sound disk: {error}")))?;
     rig.device.take_log().ok_or_else(|| Failure::Rig("nothing was recorded".into()))
 }
 
