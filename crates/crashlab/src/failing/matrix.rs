@@ -179,7 +179,7 @@ pub struct Row {
 
 /// Writes rows as a table, with their sum.
 pub(super) fn write_table(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
-    write!(f, "| fs    | fault                  |")?;
+    write!(f, "| fs    | fault                     |")?;
     for column in COLUMNS {
         write!(f, " {column:>9} |")?;
     }
@@ -188,10 +188,10 @@ pub(super) fn write_table(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Resu
     for row in rows {
         sum.add(&row.counts);
         let name = format!("{:?}", row.file_system).to_lowercase();
-        write!(f, "\n| {name:<5} | {:<22} |", row.fault.to_string())?;
+        write!(f, "\n| {name:<5} | {:<25} |", row.fault.to_string())?;
         write_columns(f, &row.counts)?;
     }
-    write!(f, "\n| all   | {:<22} |", "")?;
+    write!(f, "\n| all   | {:<25} |", "")?;
     write_columns(f, &sum)
 }
 

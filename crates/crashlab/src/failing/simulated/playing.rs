@@ -39,6 +39,7 @@ pub(super) fn try_place(place: &Place<'_>, plant: fn(&SimDisk), counts: &mut Cou
         lasting: place.fault.lasting,
         refused: None,
         refusals: 0,
+        told_late: 0,
         counts,
         random,
         verdict: Ok(()),
@@ -58,6 +59,7 @@ struct Trial<'a, R> {
     /// A commit that was refused and is about to be tried again.
     refused: Option<Refused>,
     refusals: u64,
+    told_late: u64,
     counts: &'a mut Counts,
     random: R,
     verdict: Result<(), String>,
@@ -100,6 +102,10 @@ impl<R: Rng> Trial<'_, R> {
                 self.refusals += 1;
                 let well = !self.lasting || (self.heal && self.refusals > 1);
                 if refused.is_some() && well && !self.disk.is_stopped() {
+                    // What failed in the background while the disk was not well is told once, and may be told now.
+                    self.told_late += 1;
+                }
+                if self.told_late > u64::from(self.lasting) {
                     return Err("the disk is well again, and the same commit was refused".into());
                 }
                 // It is tried once more, and no more.
@@ -136,6 +142,7 @@ impl<R: Rng> Trial<'_, R> {
             drop(played);
             return self.judge(3);
         }
+        self.disk.stop_at(0);
         // A close that failed has taken its map along.
         let latched_now =
             |map: usize| played.left.get(map).is_none_or(|left| left.map.as_ref().is_none_or(is_latched));
