@@ -6,7 +6,7 @@ use steadfast::{AtomicMapping, Error};
 
 use super::{On, Place, disk_of, images, is_the_disks};
 use crate::failing::matrix::Counts;
-use crate::history::History;
+use crate::history::{History, Told};
 use crate::workload::{Stage, Workload, play};
 
 /// The disk of a program that ended somewhere in its workload, and what it had been told.
@@ -64,10 +64,11 @@ pub(super) fn try_place(
         match open(place.workload, &disk, map) {
             Ok(opened) => {
                 let shown = history.judge(&opened).map_err(|error| format!("map {map}: {error}"))?;
-                *history = History { states: vec![history.states[shown].clone()], durable: 0, closed: None };
+                history.hear(Told::Shown(shown));
+                history.hear(Told::Opening);
                 if random.random() {
                     match opened.close() {
-                        Ok(()) => history.closed = Some(0),
+                        Ok(()) => history.hear(Told::Closed),
                         Err(error) => failed |= accept(&error)?,
                     }
                 } else if random.random() {
