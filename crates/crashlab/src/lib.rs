@@ -19,5 +19,6 @@ pub mod history;
 pub mod kills;
 pub mod mutation;
 pub mod outcome;
+pub mod pair;
 pub mod sim;
 pub mod workload;
