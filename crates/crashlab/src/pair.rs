@@ -103,7 +103,8 @@ fn states(journal: &[u8], history: &[Content]) -> Result<Vec<(u64, Content)>, St
     let anchor = anchors.last().ok_or("no anchor")?;
     let chain = seal::chain(journal, anchor);
     let last = history.last().ok_or("no history")?;
-    for start in history.iter().rev() {
+    // From the oldest on: over a newer one the records may lead to the same end, through states that never were.
+    for start in history {
         let mut states = vec![(anchor.through, Arc::clone(start))];
         let mut state = start.to_vec();
         for record in &chain {

@@ -307,6 +307,24 @@ impl RecordHeader {
         ours.then_some(header)
     }
 
+    /// A header that is not whole: is enough left of it to tell that the record behind `predecessor` and commit `last` was begun
+    /// here? It names the one, or is by all else of this journal and this place, and younger than the other.
+    pub(crate) fn remains(
+        bytes: &[u8],
+        position: u64,
+        file: &FileHeader,
+        predecessor: u64,
+        last: u64,
+    ) -> bool {
+        RecordHeader::read_from_prefix(bytes).is_ok_and(|(header, _)| {
+            let follows = header.magic == RECORD_MAGIC
+                && header.salt == file.salt
+                && header.position.get() == position
+                && header.id.get() > last;
+            follows || (header.predecessor.get() == predecessor && bytes.iter().any(|&byte| byte != 0))
+        })
+    }
+
     /// Is `body` (table and payload) what the header says, with extents that lie within the length?
     pub(crate) fn holds(&self, body: &[u8]) -> bool {
         if body.len() as u64 != self.record_bytes.get() - RECORD_HEADER_BYTES

@@ -10,7 +10,7 @@ use super::mark::Mark;
 use crate::disk::{DiskFile, FileStat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::format::{FLAG_MARKED, HeaderError, VERSION};
-use crate::journal::{Scan, ScanError};
+use crate::journal::{Gap, Scan, ScanError};
 
 /// The mark on a data file, as far as it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +82,12 @@ pub(super) fn unreadable(error: ScanError, journal: &Path) -> Error {
 pub(super) fn check_sound(scan: &Scan, journal: &Path) -> Result<()> {
     match scan.corrupt {
         None => Ok(()),
-        Some((position, durable)) => Err(Error::new(
+        Some(Gap { position, id, durable_through }) => Err(Error::new(
             ErrorKind::Corrupt,
             "open the journal",
             format!(
-                "the record of commit {} at journal offset {position} is damaged or missing, although commit {durable} was durable",
-                scan.last() + 1
+                "the record of commit {id} at journal offset {position} is damaged or missing, although commit \
+                 {durable_through} was durable"
             ),
         )
         .path(journal)
