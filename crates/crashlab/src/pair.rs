@@ -89,6 +89,30 @@ impl Pair {
         let told = headers.iter().filter(|it| same(it.at, seal::RECORD_BYTES)).map(|it| it.durable_through);
         anchored.chain(told).max().unwrap_or(0).max(self.through())
     }
+
+    /// Has the data file bytes of a commit after this one? (A checkpoint was stopped, or the commit was published.) If its record is lost,
+    /// then no earlier state can be made any more.
+    pub fn is_ahead_of(&self, told: u64) -> bool {
+        let Some(anchor) = seal::anchors(&self.journal).last().copied() else { return false };
+        let mut made = self.data.clone();
+        let mut len = seal::number(&self.journal, anchor.at + 48) as usize;
+        made.resize(len.max(made.len()), 0);
+        let mut states = self.states.iter();
+        let mut state = states.next();
+        for (record, next) in seal::chain(&self.journal, &anchor).iter().zip(states) {
+            if record.id > told {
+                break;
+            }
+            if made.len() > len {
+                // As recovery does: what lies beyond the length before is no part of any state.
+                made[len..].fill(0);
+            }
+            record.apply(&self.journal, &mut made);
+            (state, len) = (Some(next), record.len as usize);
+        }
+        made.truncate(len);
+        state.is_some_and(|(_, state)| **state != made)
+    }
 }
 
 fn first_inode() -> u64 {
@@ -102,17 +126,22 @@ fn states(journal: &[u8], history: &[Content]) -> Result<Vec<(u64, Content)>, St
     let anchors = seal::anchors(journal);
     let anchor = anchors.last().ok_or("no anchor")?;
     let chain = seal::chain(journal, anchor);
-    let last = history.last().ok_or("no history")?;
-    // From the oldest on: over a newer one the records may lead to the same end, through states that never were.
-    for start in history {
+    // A commit without a change makes no record.
+    let mut history = history.to_vec();
+    history.dedup();
+    let base_len = seal::number(journal, anchor.at + 48);
+    for (index, start) in history.iter().enumerate().rev().filter(|(_, start)| start.len() as u64 == base_len)
+    {
         let mut states = vec![(anchor.through, Arc::clone(start))];
         let mut state = start.to_vec();
+        // Each record is a commit, and each commit a state of the history behind the one before.
+        let mut later = history[index + 1..].iter();
         for record in &chain {
             record.apply(journal, &mut state);
-            states.push((record.id, Arc::new(state.clone())));
+            let Some(known) = later.by_ref().find(|known| ***known == state) else { break };
+            states.push((record.id, Arc::clone(known)));
         }
-        let known = |state: &Content| history.contains(state);
-        if state == **last && states.iter().all(|(_, state)| known(state)) {
+        if states.len() == chain.len() + 1 && history.last().is_some_and(|last| **last == state) {
             return Ok(states);
         }
     }

@@ -7,7 +7,7 @@ use steadfast::disk::SimDisk;
 use steadfast::store::{Resolution, recover_on};
 use steadfast::{AtomicMapping, AtomicOptions, Error};
 
-use crate::history::{Content, History};
+use crate::history::{Content, History, Told};
 use crate::pair::{DATA, JOURNAL, Pair};
 use crate::workload::{MapPlan, Profile, Scale, Stage, Workload, draws, play};
 
@@ -58,6 +58,8 @@ pub(super) fn drawn(seed: u64, number: u64) -> Result<Option<Made>, String> {
 struct Run {
     disk: SimDisk,
     history: History,
+    /// How often the file was opened: each begins under another identity, since it was closed before.
+    opened: u64,
 }
 
 fn run(workload: &Workload, stop: u64) -> Result<Run, String> {
@@ -70,14 +72,16 @@ fn run(workload: &Workload, stop: u64) -> Result<Run, String> {
     }
     disk.stop_at(stop);
     let mut history = History::new(workload.initial(0));
+    let mut opened = 0;
     let played = play(workload, &Simulated(disk.clone()), &mut |map, told| {
         if map == 0 {
+            opened += u64::from(matches!(told, Told::Opening));
             history.hear(told);
         }
     });
     match played {
         Err(error) if !disk.is_stopped() => Err(format!("the workload fails by itself: {error}")),
-        _ => Ok(Run { disk, history }),
+        _ => Ok(Run { disk, history, opened }),
     }
 }
 
@@ -91,7 +95,8 @@ fn left(run: &Run, number: u64) -> Option<Pair> {
     recover_on(Arc::new(recovered.clone()), DATA, Resolution::Replay).ok()?;
     let last = recovered.read_file(DATA)?;
     // The one that recovery finds is the last of them here.
-    let mut history: Vec<Content> = run.history.states.clone();
-    history.push(Arc::new(last));
-    Pair::of(&disk, &history, number).ok()
+    let states: &[Content] = &run.history.states;
+    let until = states.iter().rposition(|state| **state == last)?;
+    // Without a mark it is closed but for the journal: there is nothing to recover.
+    Pair::of(&disk, &states[..=until], number << 16 | run.opened).ok().filter(|pair| pair.mark.is_some())
 }

@@ -76,7 +76,9 @@ fn forged(pair: &Pair, journal: &[u8], how: Resolution) {
                 });
                 assert!(
                     record.id > recovery.last.get() || !recovery.journal_found || within,
-                    "a record with extents beyond its length was replayed"
+                    "a record with extents beyond its length was replayed: {record:?} {:?} {recovery:?} {:?}",
+                    record.table_entries(journal).take(9).collect::<Vec<_>>(),
+                    seal::anchors(journal)
                 );
             }
             judge::settled(&disk).expect("recovered");

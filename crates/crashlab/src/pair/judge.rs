@@ -9,6 +9,9 @@ use steadfast::{AtomicMapping, Error, ErrorKind};
 use super::{DATA, JOURNAL, Pair};
 use crate::history::difference;
 
+/// In every complaint of a state that is none, or not the one that was told.
+pub const WRONG_STATE: &str = "another state found";
+
 /// How it ended well.
 #[derive(Debug)]
 pub enum Outcome {
@@ -44,7 +47,7 @@ pub fn found(pair: &Pair, journal: &[u8], disk: &SimDisk, recovery: &Recovery) -
         return Err(format!("recovered to commit {id}, which this journal does not hold"));
     };
     if data != ***state {
-        return Err(format!("commit {id} was told and another state found: {}", difference(&data, state)));
+        return Err(format!("commit {id} was told and {WRONG_STATE}: {}", difference(&data, state)));
     }
     let durable = pair.durable(journal);
     if id < durable {

@@ -244,7 +244,7 @@ pub fn chain(journal: &[u8], anchor: &Anchor) -> Vec<Record> {
 pub fn reseal(journal: &mut [u8]) {
     let mut links: HashMap<u64, u64> = HashMap::new();
     let seal = |journal: &mut [u8], at: usize, bytes: usize| {
-        let Some(found) = journal.get(at..at + bytes) else { return None };
+        let found = journal.get(at..at + bytes)?;
         let (old, new) = (number(found, bytes - 8), checksum(&found[..bytes - 8]));
         put(journal, at + bytes - 8, &new.to_le_bytes());
         Some((old, new))

@@ -40,7 +40,7 @@ pub(super) enum Verdict {
     /// A journal without a single commit, left by a crash before the first acknowledgement or at the end of `close`.
     Harmless,
     /// Recover from this journal.
-    Recover(Scan),
+    Recover(Box<Scan>),
 }
 
 const WAYS_OUT: &str = "put the file and its journal back together; or `steadfast recover --adopt` to replay this journal \
@@ -124,7 +124,7 @@ pub(super) fn decide(
     check_sound(&scan, path)?;
     let journal_marks = scan.header.flags.get() & FLAG_MARKED != 0;
     match mark {
-        _ if adopt => return Ok(Verdict::Recover(scan)),
+        _ if adopt => return Ok(Verdict::Recover(Box::new(scan))),
         FoundMark::Unknown => {
             return Err(refuse("its mark (user.steadfast) is not one that this version can read".into()));
         }
@@ -191,5 +191,5 @@ pub(super) fn decide(
             stat.len
         )));
     }
-    Ok(Verdict::Recover(scan))
+    Ok(Verdict::Recover(Box::new(scan)))
 }
