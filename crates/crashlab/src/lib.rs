@@ -19,6 +19,7 @@ pub mod history;
 pub mod kills;
 pub mod mutation;
 pub mod outcome;
+pub mod pair;
 pub mod real;
 pub mod sim;
 pub mod workload;

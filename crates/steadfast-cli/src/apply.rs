@@ -1,23 +1,16 @@
 //! `steadfast apply`: atomic in-place edits of any file, line by line, so that another program can drive it.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use steadfast::{AtomicMapping, ErrorKind};
 
+use crate::change::{Patch, change, within};
 use crate::edits::{self, Edit};
 use crate::failure::Failure;
+use crate::lines::Lines;
 use crate::open::{self, OpenArgs};
 use crate::output::{self, Out, counted};
-
-/// The longest line, in bytes. Nobody means a longer one: it is a binary file, or bytes that belong into a
-/// patch file; reading on would only fill the memory.
-const LINE_BYTES_MAX: usize = 64 << 20;
-
-/// How much of a patch file is read at a time.
-const PATCH_CHUNK_BYTES: usize = 1 << 20;
 
 /// Edit a file in place, atomically and durably
 ///
@@ -82,7 +75,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let options = args.open.options().create(args.create).publish(args.publish);
     let mut map = open::view(options, &args.file)?;
-    let done = apply(&mut map, &mut edits);
+    let mut printer = Printer { out: Out::open(), gone: false };
+    let done = apply(&mut map, &mut edits, &mut |commit| printer.print(commit));
+    drop(printer);
     if done.is_err() {
         // What is uncommitted would be lost by closing anyhow; said here so that nobody has to know.
         quiet_if_latched(map.rollback());
@@ -106,20 +101,26 @@ fn quiet_if_latched(result: steadfast::Result<()>) {
     }
 }
 
-fn apply(map: &mut AtomicMapping, edits: &mut Lines) -> Result<(), Failure> {
-    let mut printer = Printer { out: Out::open(), gone: false };
+/// Applies the edits, commit by commit; each is acknowledged before the next line is read.
+///
+/// After a failure what was not committed still stands in memory.
+pub fn apply(
+    map: &mut AtomicMapping,
+    edits: &mut Lines,
+    acknowledge: &mut dyn FnMut(u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut pending = Pending::default();
     while let Some(line) = edits.next()? {
-        let Some(edit) = edits::parse(&line).map_err(|why| edits.refuse(&why, pending))? else { continue };
+        let Some(edit) = edits::parse(&line).map_err(|why| refuse(edits, &why, pending))? else { continue };
         match edit {
             Edit::Commit => {
                 // The library says whether the commit is undone or in doubt; nothing is to be added to that.
                 let id = map.commit().map_err(|error| Failure::Failed(edits.place(&error.to_string())))?;
                 pending = Pending { edits: 0, commits: pending.commits + 1 };
-                printer.print(id.get())?;
+                acknowledge(id.get())?;
             }
             edit => {
-                change(map, edit).map_err(|why| edits.refuse(&why, pending))?;
+                change(map, edit).map_err(|why| refuse(edits, &why, pending))?;
                 pending.edits += 1;
             }
         }
@@ -128,7 +129,7 @@ fn apply(map: &mut AtomicMapping, edits: &mut Lines) -> Result<(), Failure> {
         Pending { edits: 0, .. } => Ok(()),
         Pending { commits: 0, .. } => {
             let id = map.commit()?;
-            printer.print(id.get())
+            acknowledge(id.get())
         }
         Pending { edits: left, .. } => Err(left_over(left)),
     }
@@ -142,6 +143,19 @@ fn left_over(edits: u64) -> Failure {
         "{} after the last commit line {were} not applied; add {{\"commit\":true}}",
         counted(edits, "edit")
     ))
+}
+
+/// The end of it all at this line: the reason, and what became of the lines before.
+fn refuse(edits: &Lines, why: &str, pending: Pending) -> Failure {
+    let rest = match pending {
+        Pending { edits: 0, commits: 0 } => "; nothing was applied".to_owned(),
+        Pending { edits: 0, .. } => String::new(),
+        Pending { edits, .. } => {
+            let them = if edits == 1 { "was" } else { "were" };
+            format!("; the {} before it {them} not applied either", counted(edits, "edit"))
+        }
+    };
+    Failure::Failed(format!("{}{rest}", edits.place(why)))
 }
 
 /// What has been read since the last commit, and how many commits there were.
@@ -171,103 +185,6 @@ impl Printer {
         }
         Ok(())
     }
-}
-
-/// Applies one edit that is not a commit. The reason of a refusal names offset and length.
-fn change(map: &mut AtomicMapping, edit: Edit) -> Result<(), String> {
-    let library = |error: steadfast::Error| error.to_string();
-    let len = map.len() as u64;
-    match edit {
-        Edit::Bytes { at, bytes } => {
-            let at = within(at, bytes.len() as u64, len)?;
-            map.write_at(at, &bytes).map_err(library)
-        }
-        Edit::Fill { at, len: count, byte } => {
-            let start = within(at, count, len)?;
-            // No overflow: the range lies within the file's length, which is a usize.
-            map.edit(start..start + count as usize).map_err(library)?.fill(byte);
-            Ok(())
-        }
-        Edit::File { at, path } => {
-            let mut patch = Patch::open(&path)?;
-            if let Some(bytes) = patch.len {
-                within(at, bytes, len)?;
-            }
-            let mut at = at;
-            let mut chunk = vec![0; PATCH_CHUNK_BYTES];
-            loop {
-                let bytes = patch.read(&mut chunk)?;
-                let start = within(at, bytes.len() as u64, len)?;
-                if bytes.is_empty() {
-                    return Ok(());
-                }
-                map.write_at(start, bytes).map_err(library)?;
-                at += bytes.len() as u64;
-            }
-        }
-        Edit::Resize { len } => {
-            let len = usize::try_from(len).map_err(|_| format!("a file of {len} bytes cannot be mapped"))?;
-            map.resize(len).map_err(library)
-        }
-        Edit::Commit => Ok(()),
-    }
-}
-
-/// The offset, if `bytes` from there on lie within a file of `len` bytes.
-fn within(at: u64, bytes: u64, len: u64) -> Result<usize, String> {
-    match at.checked_add(bytes) {
-        Some(end) if end <= len => {
-            usize::try_from(at).map_err(|_| format!("offset {at} is beyond the address space"))
-        }
-        Some(end) => Err(format!(
-            "{bytes} bytes at offset {at} reach past the end of the file ({len} bytes); \
-             add {{\"resize\":{end}}} before it"
-        )),
-        None => Err(format!("{bytes} bytes at offset {at} reach past what 64 bits can count")),
-    }
-}
-
-/// A file whose content is put somewhere.
-struct Patch<'a> {
-    file: File,
-    path: &'a Path,
-    /// Known for regular files only; a pipe or a device tells at its end.
-    len: Option<u64>,
-}
-
-impl<'a> Patch<'a> {
-    fn open(path: &'a Path) -> Result<Patch<'a>, String> {
-        let len = Patch::measure(path)?;
-        let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-        Ok(Patch { file, path, len })
-    }
-
-    /// The length of a regular file. Does not open anything: a pipe would wait for its other end, and a
-    /// device may act.
-    fn measure(path: &Path) -> Result<Option<u64>, String> {
-        let stat = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        if stat.is_dir() {
-            return Err(format!("the patch file {} is a directory", path.display()));
-        }
-        Ok(stat.is_file().then_some(stat.len()))
-    }
-
-    /// The next bytes; none at the end.
-    fn read<'b>(&mut self, chunk: &'b mut [u8]) -> Result<&'b [u8], String> {
-        loop {
-            match self.file.read(chunk) {
-                Ok(bytes) => return Ok(&chunk[..bytes]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(format!("cannot read the patch file {}: {error}", self.path.display()));
-                }
-            }
-        }
-    }
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("cannot read the patch file {}: {error}", path.display())
 }
 
 /// Checks every line against the length that the file would have, and touches nothing.
@@ -323,7 +240,7 @@ fn dry_run(args: &Args, edits: &mut Lines) -> Result<(), Failure> {
     }
     output::note(&format!(
         "{}: {} in {}, {}; nothing was applied",
-        edits.name,
+        edits.name(),
         counted(edited, "good edit"),
         counted(commits, "commit"),
         counted(bad, "bad line")
@@ -332,72 +249,5 @@ fn dry_run(args: &Args, edits: &mut Lines) -> Result<(), Failure> {
         Some(failure) => Err(failure),
         None if bad > 0 => Err(Failure::No),
         None => Ok(()),
-    }
-}
-
-/// The lines of the edits, one at a time as they arrive.
-struct Lines {
-    reader: Box<dyn BufRead>,
-    name: String,
-    number: u64,
-}
-
-impl Lines {
-    fn open(path: &Path) -> Result<Lines, Failure> {
-        if path.as_os_str() == "-" {
-            let reader = Box::new(io::stdin().lock());
-            return Ok(Lines { reader, name: "standard input".to_owned(), number: 0 });
-        }
-        let name = path.display().to_string();
-        let file = File::open(path)
-            .map_err(|error| Failure::Failed(format!("cannot read the edits in {name}: {error}")))?;
-        Ok(Lines { reader: Box::new(BufReader::with_capacity(1 << 16, file)), name, number: 0 })
-    }
-
-    /// The next line without its end, or `None` where the input ends. Never waits for more than this line.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        self.number += 1;
-        let mut line = Vec::new();
-        loop {
-            let available = match self.reader.fill_buf() {
-                Ok(available) => available,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::Failed(self.place(&format!("cannot read it: {error}")))),
-            };
-            if available.is_empty() {
-                return Ok((!line.is_empty()).then_some(line));
-            }
-            let end = available.iter().position(|&byte| byte == b'\n');
-            let taken = end.unwrap_or(available.len());
-            if line.len() + taken > LINE_BYTES_MAX {
-                let why =
-                    format!("it is longer than {LINE_BYTES_MAX} bytes; put the bytes into a patch file");
-                return Err(Failure::Failed(self.place(&why)));
-            }
-            line.extend_from_slice(&available[..taken]);
-            // The newline itself is taken too.
-            self.reader.consume(taken + usize::from(end.is_some()));
-            if end.is_some() {
-                return Ok(Some(line));
-            }
-        }
-    }
-
-    /// A reason with the place it belongs to.
-    fn place(&self, why: &str) -> String {
-        format!("{}, line {}: {why}", self.name, self.number)
-    }
-
-    /// The end of it all at this line: the reason, and what became of the lines before.
-    fn refuse(&self, why: &str, pending: Pending) -> Failure {
-        let rest = match pending {
-            Pending { edits: 0, commits: 0 } => "; nothing was applied".to_owned(),
-            Pending { edits: 0, .. } => String::new(),
-            Pending { edits, .. } => {
-                let them = if edits == 1 { "was" } else { "were" };
-                format!("; the {} before it {them} not applied either", counted(edits, "edit"))
-            }
-        };
-        Failure::Failed(format!("{}{rest}", self.place(why)))
     }
 }

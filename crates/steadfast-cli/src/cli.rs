@@ -48,7 +48,7 @@ enum Command {
 }
 
 /// Reads the command line and does what it says.
-pub(crate) fn run() -> ExitCode {
+pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         None => newcomer(),
         Some(Command::Apply(args)) => apply::run(&args),

@@ -12,6 +12,7 @@
 //! Blank lines and lines that start with `#` are skipped. Whatever is not exactly one of these is refused: a
 //! line that means something else than its writer thinks is worse than one that stops.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ use serde_json::Value;
 
 /// One line, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Edit {
+pub enum Edit {
     /// Put these bytes at an offset.
     Bytes {
         /// Offset in the file.
@@ -58,7 +59,7 @@ pub(crate) enum Edit {
 const KINDS: [&str; 6] = ["hex", "text", "file", "fill", "resize", "commit"];
 
 /// Reads one line. `Ok(None)` is a line that says nothing: blank, or a comment.
-pub(crate) fn parse(line: &[u8]) -> Result<Option<Edit>, String> {
+pub fn parse(line: &[u8]) -> Result<Option<Edit>, String> {
     let line = line.trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
@@ -142,11 +143,14 @@ fn hex(text: &str) -> Result<Vec<u8>, String> {
 
 /// A value as it stood in the line, short enough for a message.
 fn brief(value: &Value) -> String {
-    const CHARACTERS_MAX: usize = 40;
-    let text = value.to_string();
-    match text.char_indices().nth(CHARACTERS_MAX) {
-        Some((cut, _)) => format!("{}…", &text[..cut]),
-        None => text,
+    cut(&value.to_string(), 40).into_owned()
+}
+
+/// The beginning of a text that came with the line, and may be as long as that.
+fn cut(text: &str, characters_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters_max) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 
@@ -155,8 +159,9 @@ fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     match text.strip_suffix(&place) {
-        Some(text) => format!("{text}, at column {}", error.column()),
-        None => text,
+        // It may quote a string of the line in full.
+        Some(text) => format!("{}, at column {}", cut(text, 200), error.column()),
+        None => cut(&text, 200).into_owned(),
     }
 }
 
@@ -181,6 +186,7 @@ impl<'de> Deserialize<'de> for Fields {
                 while let Some(key) = map.next_key::<String>()? {
                     if !KINDS.contains(&key.as_str()) && key != "at" && key != "len" {
                         let known = "at, len, hex, text, file, fill, resize and commit";
+                        let key = cut(&key, 40);
                         return Err(A::Error::custom(format!("unknown key `{key}`: the keys are {known}")));
                     }
                     if fields.iter().any(|(name, _)| *name == key) {
@@ -263,6 +269,12 @@ mod tests {
             let error = parse(line.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{line}\n  {error}");
             assert!(!error.contains("line 1"), "the parser's own line count leaks: {error}");
+        }
+        let long = "x".repeat(100_000);
+        for line in [format!("{{\"{long}\":0}}"), format!("\"{long}\""), format!("{{\"commit\":\"{long}\"}}")]
+        {
+            let error = parse(line.as_bytes()).unwrap_err();
+            assert!(error.len() < 400, "{} bytes of complaint", error.len());
         }
         assert!(parse(b"{\"at\":0,\"text\":\"\xff\"}").is_err(), "not UTF-8");
         assert!(parse("[".repeat(100_000).as_bytes()).is_err(), "deep nesting is no stack overflow");

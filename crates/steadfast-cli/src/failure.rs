@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// Why a command stops.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Something failed: the text goes to standard error; exit code 1.
     Failed(String),
     /// The answer is "no", and it has been said already; exit code 1.

@@ -24,6 +24,9 @@ pub(crate) const FLAG_MARKED: u32 = 1;
 /// overflow.
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
+/// No file is longer (off_t): sums with blocks and halves do not overflow.
+const LEN_MAX: u64 = i64::MAX as u64;
+
 const FILE_MAGIC: [u8; 8] = *b"STEADFST";
 const ANCHOR_MAGIC: [u8; 8] = *b"SFANCHOR";
 const RECORD_MAGIC: [u8; 8] = *b"SFRECORD";
@@ -234,6 +237,7 @@ impl Anchor {
             && anchor.salt == header.salt
             && anchor.checksum.get() == own_checksum(&anchor)
             && anchor.sequence.get().max(anchor.checkpointed_through.get()) < NUMBER_MAX
+            && anchor.data_len.get() <= LEN_MAX
             && anchor.position.get().is_multiple_of(BLOCK_BYTES)
             && header.half_of(anchor.position.get()).is_some();
         ours.then_some(anchor)
@@ -302,9 +306,28 @@ impl RecordHeader {
             && header.encoding.get() == 0
             && header.id.get() < NUMBER_MAX
             && header.len_min <= header.len
+            && header.len.get() <= LEN_MAX
             && header.record_bytes.get() <= room
             && header.record_bytes.get() >= RECORD_HEADER_BYTES + header.table_bytes();
         ours.then_some(header)
+    }
+
+    /// A header that is not whole: is enough left of it to tell that the record behind `predecessor` and commit `last` was begun
+    /// here? It names the one, or is by all else of this journal and this place, and younger than the other.
+    pub(crate) fn remains(
+        bytes: &[u8],
+        position: u64,
+        file: &FileHeader,
+        predecessor: u64,
+        last: u64,
+    ) -> bool {
+        RecordHeader::read_from_prefix(bytes).is_ok_and(|(header, _)| {
+            let follows = header.magic == RECORD_MAGIC
+                && header.salt == file.salt
+                && header.position.get() == position
+                && header.id.get() > last;
+            follows || (header.predecessor.get() == predecessor && bytes.iter().any(|&byte| byte != 0))
+        })
     }
 
     /// Is `body` (table and payload) what the header says, with extents that lie within the length?
@@ -397,6 +420,29 @@ mod tests {
         assert!(record.holds(&body));
         assert!(flips(&body).iter().all(|bytes| !record.holds(bytes)));
         assert!(RecordHeader::decode(record.as_bytes(), HALVES_AT + BLOCK_BYTES, &file).is_none());
+    }
+
+    #[test]
+    fn lengths_that_no_file_has_are_refused() {
+        let file = header();
+        let anchor = |len| Anchor::new(&file, 5, 9, HALVES_AT, file.root(), len);
+        let record = |len| {
+            let fields = RecordFields {
+                id: 1,
+                position: HALVES_AT,
+                predecessor: file.root(),
+                durable_through: 0,
+                checkpointed_through: 0,
+                len_min: 0,
+                len,
+            };
+            RecordHeader::new(&file, &fields, &[], &[])
+        };
+        for (len, taken) in [(LEN_MAX, true), (LEN_MAX + 1, false), (u64::MAX, false)] {
+            assert_eq!(Anchor::decode(anchor(len).as_bytes(), &file).is_some(), taken, "{len}");
+            let decoded = RecordHeader::decode(record(len).as_bytes(), HALVES_AT, &file);
+            assert_eq!(decoded.is_some(), taken, "{len}");
+        }
     }
 
     #[test]

@@ -36,8 +36,19 @@ pub(crate) struct Scan {
     pub(crate) records: Vec<FoundRecord>,
     /// A record that was begun behind the chain but is not whole.
     pub(crate) torn_tail: bool,
-    /// The chain ends here although later commits were durable: journal offset, and the highest id known durable.
-    pub(crate) corrupt: Option<(u64, u64)>,
+    /// The chain ends although later commits were durable.
+    pub(crate) corrupt: Option<Gap>,
+}
+
+/// Where a chain ends that must go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Where the next record stands, or should.
+    pub(crate) position: u64,
+    /// Its commit, as far as that can still be told.
+    pub(crate) id: u64,
+    /// The highest commit that is known to have been durable.
+    pub(crate) durable_through: u64,
 }
 
 impl Scan {
@@ -115,10 +126,13 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
         scan.records.push(record);
     }
 
-    let evidence = search(file, &header, position, predecessor)?;
-    scan.torn_tail = evidence.begun;
+    let across = header.half_start(1 - header.half_of(position - 1).unwrap_or(0));
+    let end = End { places: [position, across], predecessor, last: scan.last() };
+    let evidence = search(file, &header, &end)?;
+    scan.torn_tail = evidence.begun.is_some();
     if evidence.durable_through > scan.last() {
-        scan.corrupt = Some((position, evidence.durable_through));
+        let (position, id) = evidence.begun.unwrap_or((position, scan.last() + 1));
+        scan.corrupt = Some(Gap { position, id, durable_through: evidence.durable_through });
     }
     Ok(scan)
 }
@@ -148,17 +162,25 @@ fn record_at(
     }
 }
 
+/// The end of a chain.
+struct End {
+    /// The next record stands behind the last, or at the start of the other half.
+    places: [u64; 2],
+    predecessor: u64,
+    last: u64,
+}
+
 /// What the blocks of both halves tell about the end of the chain.
 struct Evidence {
     /// The highest id that any record header says was durable.
     durable_through: u64,
-    /// A record that follows the chain was begun.
-    begun: bool,
+    /// A record that follows the chain was begun: where, and for which commit.
+    begun: Option<(u64, u64)>,
 }
 
-fn search(file: &dyn DiskFile, header: &FileHeader, end: u64, predecessor: u64) -> io::Result<Evidence> {
+fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evidence> {
     const CHUNK_BYTES: u64 = 256 * BLOCK_BYTES;
-    let mut evidence = Evidence { durable_through: 0, begun: false };
+    let mut evidence = Evidence { durable_through: 0, begun: None };
     let mut chunk = vec![0; CHUNK_BYTES.min(header.journal_bytes() - HALVES_AT) as usize];
     let mut at = HALVES_AT;
     while at < header.journal_bytes() {
@@ -168,21 +190,17 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: u64, predecessor: u64) 
             let position = at + index as u64 * BLOCK_BYTES;
             if let Some(record) = RecordHeader::decode(block, position, header) {
                 evidence.durable_through = evidence.durable_through.max(record.durable_through.get());
-                evidence.begun |= record.predecessor.get() == predecessor;
-            } else if position == end
-                && block.iter().any(|&byte| byte != 0)
-                && looks_begun(block, predecessor)
+                if record.predecessor.get() == end.predecessor {
+                    evidence.begun = Some((position, record.id.get()));
+                }
+            } else if end.places.contains(&position)
+                && RecordHeader::remains(block, position, header, end.predecessor, end.last)
             {
-                evidence.begun = true;
+                // Its number may be what is damaged.
+                evidence.begun.get_or_insert((position, end.last + 1));
             }
         }
         at += want as u64;
     }
     Ok(evidence)
-}
-
-/// A record header with a wrong checksum that nevertheless names this predecessor: torn within its first block.
-fn looks_begun(block: &[u8], predecessor: u64) -> bool {
-    use zerocopy::FromBytes;
-    RecordHeader::read_from_prefix(block).is_ok_and(|(header, _)| header.predecessor.get() == predecessor)
 }

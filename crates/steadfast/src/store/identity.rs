@@ -10,7 +10,7 @@ use super::mark::Mark;
 use crate::disk::{DiskFile, FileStat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::format::{FLAG_MARKED, HeaderError, VERSION};
-use crate::journal::{Scan, ScanError};
+use crate::journal::{Gap, Scan, ScanError};
 
 /// The mark on a data file, as far as it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) enum Verdict {
     /// A journal without a single commit, left by a crash before the first acknowledgement or at the end of `close`.
     Harmless,
     /// Recover from this journal.
-    Recover(Scan),
+    Recover(Box<Scan>),
 }
 
 const WAYS_OUT: &str = "put the file and its journal back together; or `steadfast recover --adopt` to replay this journal \
@@ -82,12 +82,12 @@ pub(super) fn unreadable(error: ScanError, journal: &Path) -> Error {
 pub(super) fn check_sound(scan: &Scan, journal: &Path) -> Result<()> {
     match scan.corrupt {
         None => Ok(()),
-        Some((position, durable)) => Err(Error::new(
+        Some(Gap { position, id, durable_through }) => Err(Error::new(
             ErrorKind::Corrupt,
             "open the journal",
             format!(
-                "the record of commit {} at journal offset {position} is damaged or missing, although commit {durable} was durable",
-                scan.last() + 1
+                "the record of commit {id} at journal offset {position} is damaged or missing, although commit \
+                 {durable_through} was durable"
             ),
         )
         .path(journal)
@@ -124,7 +124,7 @@ pub(super) fn decide(
     check_sound(&scan, path)?;
     let journal_marks = scan.header.flags.get() & FLAG_MARKED != 0;
     match mark {
-        _ if adopt => return Ok(Verdict::Recover(scan)),
+        _ if adopt => return Ok(Verdict::Recover(Box::new(scan))),
         FoundMark::Unknown => {
             return Err(refuse("its mark (user.steadfast) is not one that this version can read".into()));
         }
@@ -191,5 +191,5 @@ pub(super) fn decide(
             stat.len
         )));
     }
-    Ok(Verdict::Recover(scan))
+    Ok(Verdict::Recover(Box::new(scan)))
 }

@@ -300,7 +300,7 @@ fn settle(
             recovery.replayed_commits = scan.records.len() as u64;
             recovery.last = CommitId::new(scan.last());
             recovery.torn_tail = scan.torn_tail;
-            Ok((Some(scan), recovery))
+            Ok((Some(*scan), recovery))
         }
     }
 }

@@ -1,0 +1,27 @@
+//! The `steadfast` command, as a library: for the command itself, and for the rig that feeds `apply` with anything.
+//!
+//! One subject a file: `cli` says what can be asked, and each command has a file of its own.
+
+#![warn(clippy::unwrap_used)]
+
+mod apply;
+mod backup;
+mod change;
+mod cli;
+mod edits;
+mod failure;
+mod lines;
+mod log;
+mod open;
+mod output;
+mod recover;
+mod size;
+mod sync;
+mod tour;
+mod verify;
+
+pub use apply::apply;
+pub use cli::run;
+pub use edits::{Edit, parse};
+pub use failure::Failure;
+pub use lines::Lines;
