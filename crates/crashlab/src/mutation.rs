@@ -1,11 +1,20 @@
-//! The library with one of its steps or checks left out.
+//! The library with one of its steps or checks left out: the suite must notice, whichever it is.
+//!
+//! `crashlab mutate` builds this program anew with the feature `mutate`, in which every sync, check and step of an order is a switch,
+//! asks it for the list, and starts it once for each switch with that one out. The list is the code's own.
 
-use std::fmt;
+mod children;
+mod report;
+mod scenarios;
+mod suite;
+
+use std::collections::BTreeMap;
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
+pub use report::Figures;
 
 /// What to try.
 #[derive(Debug, Clone, Args)]
@@ -13,19 +22,60 @@ pub struct Options {
     /// Where the choices begin: the same seed, the same run
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Only switches whose names contain this
+    #[arg(long)]
+    pub only: Option<String>,
+    /// Only every so-many-th switch
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: u64,
+    /// How much each part of the suite tries
+    #[arg(long, default_value_t = 1)]
+    pub dose: u64,
+    /// What the program that was built anew is asked for.
+    #[arg(long, hide = true)]
+    child: Option<children::Task>,
 }
 
-/// What was tried.
-#[derive(Debug, Clone, Serialize)]
-pub struct Figures {}
+/// A switch, as the program that has it tells of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Switch {
+    /// Its name.
+    pub name: String,
+    /// `Sync`, `Step` or `Check`.
+    pub kind: String,
+    /// File and line.
+    pub place: String,
+}
 
-impl fmt::Display for Figures {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+/// Leaves out one after the other, and runs the suite.
+pub fn run(options: &Options) -> Result<Figures, Failure> {
+    if let Some(task) = options.child {
+        return children::answer(task, options);
     }
-}
-
-/// Tries it.
-pub fn run(_options: &Options) -> Result<Figures, Failure> {
-    Err(Failure::Lacking("this part".into()))
+    let program = children::build()?;
+    let mut switches = children::switches(&program)?;
+    let in_code = switches.len();
+    if let Some(only) = &options.only {
+        switches.retain(|switch| switch.name.contains(only.as_str()));
+    }
+    let mut count = 0;
+    switches.retain(|_| {
+        count += 1;
+        (count - 1) % options.sample == 0
+    });
+    // What fails by itself would catch everything.
+    let whole = children::try_one(&program, None, options)?;
+    if !matches!(whole.end, children::End::Passed) {
+        return Err(Failure::Rig(format!("the suite fails with nothing left out: {whole:?}")));
+    }
+    let tried = children::try_all(&program, &switches, options)?;
+    let mut figures = Figures { in_code, switches: tried.len(), seed: options.seed, ..Figures::default() };
+    for (switch, attempt) in switches.into_iter().zip(tried) {
+        figures.add(switch, attempt);
+    }
+    let missed: BTreeMap<_, _> = figures.missed.iter().map(|missed| (&missed.name, &missed.place)).collect();
+    if missed.is_empty() {
+        return Ok(figures);
+    }
+    Err(Failure::Violation(format!("{figures}\nnot caught: {missed:#?}")))
 }

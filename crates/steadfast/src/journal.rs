@@ -18,6 +18,7 @@ use zerocopy::IntoBytes;
 
 use crate::batch::{Batch, Extent};
 use crate::disk::{DiskFile, SyncPoint};
+use crate::knockout::{holds, sync};
 use format::{
     Anchor, BLOCK_BYTES, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields,
     RecordHeader,
@@ -59,7 +60,8 @@ impl Placed {
     /// As `read_body`, into a buffer of its size.
     pub(crate) fn read_body_into(&self, file: &dyn DiskFile, body: &mut [u8]) -> io::Result<()> {
         let count = file.read_at(body, self.position + RECORD_HEADER_BYTES)?;
-        if count < body.len() || !self.header.holds(body) {
+        // A body that is cut fails its checksum as well; this only says so earlier.
+        if count < body.len() || !holds!("body: checked when it is read", self.header.holds(body)) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("record {} at journal offset {} is damaged", self.header.id, self.position),
@@ -179,8 +181,8 @@ impl Journal {
             return Some((self.half, self.position));
         }
         let other = 1 - self.half;
-        (self.used_bytes[other] == 0 && bytes <= self.half_bytes())
-            .then(|| (other, self.header.half_start(other)))
+        let free = holds!("record: the half that it goes to is free", self.used_bytes[other] == 0);
+        (free && bytes <= self.half_bytes()).then(|| (other, self.header.half_start(other)))
     }
 
     /// Is there room for a record of this size without a checkpoint?
@@ -213,10 +215,14 @@ impl Journal {
         debug_assert_eq!(self.durable, self.last, "only the new record is made durable");
         let direct = self.direct;
         let placed = self.put(id, batch, self.durable, |file, parts, position| match parts {
-            [blocks] if direct => file.write_durably(blocks, position, SyncPoint::Record),
+            [blocks] if direct => sync!(
+                "record: written durably",
+                file.write_durably(blocks, position, SyncPoint::Record),
+                or file.write_at(parts, position)
+            ),
             parts => {
                 file.write_at(parts, position)?;
-                file.sync_data(SyncPoint::Record)
+                sync!("record: flushed", file.sync_data(SyncPoint::Record))
             }
         })?;
         self.durable = self.last;
@@ -313,6 +319,13 @@ impl Journal {
         Ok(())
     }
 
+    /// Moves the anchor as `release_sealed` would, and keeps the space: for a switch.
+    #[cfg(feature = "knockout")]
+    pub(crate) fn anchor_early(&mut self, sealed: Sealed) {
+        let position = self.header.half_start(1 - sealed.half);
+        drop(self.move_anchor(sealed.through, position, sealed.predecessor, sealed.data_len));
+    }
+
     /// Lets go of every record: the data file durably holds them all.
     ///
     /// After an error either anchor may be found, and the journal is to be given up: see [`disown`](Journal::disown).
@@ -349,12 +362,17 @@ impl Journal {
             let block = aligned(&mut buffer, BLOCK_BYTES as usize);
             block.fill(0);
             block[..size_of::<Anchor>()].copy_from_slice(anchor.as_bytes());
-            let written = self.file.write_durably(block, Anchor::slot(sequence), SyncPoint::Anchor);
+            let at = Anchor::slot(sequence);
+            let written = sync!(
+                "anchor: written durably",
+                self.file.write_durably(block, at, SyncPoint::Anchor),
+                or self.file.write_at(&[block], at)
+            );
             self.blocks = buffer;
             written?;
         } else {
             self.write_anchor(&anchor)?;
-            self.file.sync_data(SyncPoint::Anchor)?;
+            sync!("anchor: flushed", self.file.sync_data(SyncPoint::Anchor))?;
         }
         self.anchor_sequence = sequence;
         self.checkpointed_through = through;

@@ -34,6 +34,10 @@ pub mod disk;
 mod error;
 mod holder;
 mod journal;
+#[cfg(feature = "knockout")]
+pub mod knockout;
+#[cfg(not(feature = "knockout"))]
+mod knockout;
 mod mapping;
 mod names;
 mod range;

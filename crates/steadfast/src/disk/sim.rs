@@ -145,6 +145,23 @@ impl SimDisk {
         self.state().put_file(&absolute(path.as_ref()), bytes);
     }
 
+    /// Sets or removes a file's mark, durable at once.
+    ///
+    /// ```
+    /// # use steadfast::disk::SimDisk;
+    /// let disk = SimDisk::new();
+    /// disk.put_file("/a", b"");
+    /// disk.put_mark("/a", Some(b"another's")).unwrap();
+    /// assert_eq!(disk.mark_of("/a"), Some(b"another's".to_vec()));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file.
+    pub fn put_mark(&self, path: impl AsRef<Path>, mark: Option<&[u8]>) -> io::Result<()> {
+        self.state().put_mark(&absolute(path.as_ref()), mark)
+    }
+
     /// The content of a file, as a reader sees it.
     ///
     /// See [`SimDisk`] for an example.
@@ -195,6 +212,22 @@ impl SimDisk {
 
 /// What goes wrong. Counts start with the call: 1 is the very next.
 impl SimDisk {
+    /// From now on the program may write no file beyond this length (`RLIMIT_FSIZE`): `check_len` says so, and a `write_at` or
+    /// `set_len` that does it all the same is the program's end (SIGXFSZ).
+    ///
+    /// ```
+    /// # use steadfast::disk::{Access, Disk, SimDisk};
+    /// let disk = SimDisk::new();
+    /// disk.put_file("/a", b"");
+    /// disk.longest(4096);
+    /// let file = disk.open("/a".as_ref(), Access::ReadWrite).unwrap();
+    /// assert!(file.check_len(5000).is_err() && !disk.is_stopped());
+    /// assert!(file.set_len(5000).is_err() && disk.is_stopped());
+    /// ```
+    pub fn longest(&self, bytes: u64) {
+        self.state().longest = Some(bytes);
+    }
+
     /// The OS error of every call after the stop: `ESHUTDOWN`, which no file system returns.
     pub const STOP_OS_ERROR: i32 = faults::STOPPED;
 
@@ -494,6 +527,11 @@ impl DiskFile for SimFile {
         let mut state = self.changing()?;
         state.write(self.inode, &[blocks], offset)?;
         state.sync(self.inode, &Extent::Range(offset..offset + blocks.len() as u64), point)
+    }
+
+    fn check_len(&self, len: u64) -> io::Result<()> {
+        let longest = self.disk.running()?.longest;
+        if longest.is_some_and(|longest| len > longest) { Err(errno(libc::EFBIG)) } else { Ok(()) }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

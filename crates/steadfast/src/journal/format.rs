@@ -9,6 +9,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::batch::Extent;
+use crate::knockout::holds;
 
 /// The version that this code writes and reads.
 pub(crate) const VERSION: u32 = 1;
@@ -168,19 +169,20 @@ impl FileHeader {
 
     pub(crate) fn decode(block: &[u8]) -> Result<FileHeader, HeaderError> {
         let (header, _) = FileHeader::read_from_prefix(block).map_err(|_| HeaderError::Foreign)?;
-        if header.magic != FILE_MAGIC {
+        if !holds!("header: its magic", header.magic == FILE_MAGIC) {
             return Err(HeaderError::Foreign);
         }
         // The version comes before the checksum: another version may lay out everything behind it differently.
-        if header.version.get() != VERSION {
+        if !holds!("header: its version", header.version.get() == VERSION) {
             return Err(HeaderError::Version(header.version.get()));
         }
         let half = header.half_bytes.get();
-        let sane = half >= BLOCK_BYTES
-            && half.is_multiple_of(BLOCK_BYTES)
-            && half <= i64::MAX as u64 / 4
-            && header.epoch.get() < NUMBER_MAX;
-        if header.checksum.get() != own_checksum(&header) || !sane {
+        let sound = holds!("header: its checksum", header.checksum.get() == own_checksum(&header))
+            && holds!("header: halves of a block at least", half >= BLOCK_BYTES)
+            && holds!("header: halves of whole blocks", half.is_multiple_of(BLOCK_BYTES))
+            && holds!("header: halves that a file has room for", half <= i64::MAX as u64 / 4)
+            && holds!("header: an epoch that was counted", header.epoch.get() < NUMBER_MAX);
+        if !sound {
             return Err(HeaderError::Damaged);
         }
         Ok(header)
@@ -203,7 +205,7 @@ impl FileHeader {
     /// The half that holds `position`, if one does.
     pub(crate) fn half_of(&self, position: u64) -> Option<usize> {
         let into = position.checked_sub(HALVES_AT)? / self.half_bytes.get();
-        (into < 2).then_some(into as usize)
+        (into < 2).then_some(into as usize) // no check: who asks decides what it means
     }
 }
 
@@ -233,13 +235,15 @@ impl Anchor {
     /// The anchor in `block`, if a whole one of this journal stands there.
     pub(crate) fn decode(block: &[u8], header: &FileHeader) -> Option<Anchor> {
         let (anchor, _) = Anchor::read_from_prefix(block).ok()?;
-        let ours = anchor.magic == ANCHOR_MAGIC
-            && anchor.salt == header.salt
-            && anchor.checksum.get() == own_checksum(&anchor)
-            && anchor.sequence.get().max(anchor.checkpointed_through.get()) < NUMBER_MAX
-            && anchor.data_len.get() <= LEN_MAX
-            && anchor.position.get().is_multiple_of(BLOCK_BYTES)
-            && header.half_of(anchor.position.get()).is_some();
+        let position = anchor.position.get();
+        let ours = holds!("anchor: its magic", anchor.magic == ANCHOR_MAGIC)
+            && holds!("anchor: its salt", anchor.salt == header.salt)
+            && holds!("anchor: its checksum", anchor.checksum.get() == own_checksum(&anchor))
+            && holds!("anchor: a sequence that was counted", anchor.sequence.get() < NUMBER_MAX)
+            && holds!("anchor: a commit that was counted", anchor.checkpointed_through.get() < NUMBER_MAX)
+            && holds!("anchor: a length that a file has", anchor.data_len.get() <= LEN_MAX)
+            && holds!("anchor: a whole block", position.is_multiple_of(BLOCK_BYTES))
+            && holds!("anchor: a place in a half", header.half_of(position).is_some());
         ours.then_some(anchor)
     }
 
@@ -298,17 +302,18 @@ impl RecordHeader {
         let (header, _) = RecordHeader::read_from_prefix(bytes).ok()?;
         let half = file.half_of(position)?;
         let room = file.half_start(half) + file.half_bytes.get() - position;
-        let ours = header.magic == RECORD_MAGIC
-            && header.salt == file.salt
-            && header.epoch == file.epoch
-            && header.position.get() == position
-            && header.checksum.get() == own_checksum(&header)
-            && header.encoding.get() == 0
-            && header.id.get() < NUMBER_MAX
-            && header.len_min <= header.len
-            && header.len.get() <= LEN_MAX
-            && header.record_bytes.get() <= room
-            && header.record_bytes.get() >= RECORD_HEADER_BYTES + header.table_bytes();
+        let bytes = header.record_bytes.get();
+        let ours = holds!("record: its magic", header.magic == RECORD_MAGIC)
+            && holds!("record: its salt", header.salt == file.salt)
+            && holds!("record: its epoch", header.epoch == file.epoch)
+            && holds!("record: its position", header.position.get() == position)
+            && holds!("record: its checksum", header.checksum.get() == own_checksum(&header))
+            && holds!("record: its encoding", header.encoding.get() == 0)
+            && holds!("record: a number that was counted", header.id.get() < NUMBER_MAX)
+            && holds!("record: no smallest length above the length", header.len_min <= header.len)
+            && holds!("record: a length that a file has", header.len.get() <= LEN_MAX)
+            && holds!("record: ends within its half", bytes <= room)
+            && holds!("record: has room for its table", bytes >= RECORD_HEADER_BYTES + header.table_bytes());
         ours.then_some(header)
     }
 
@@ -332,8 +337,10 @@ impl RecordHeader {
 
     /// Is `body` (table and payload) what the header says, with extents that lie within the length?
     pub(crate) fn holds(&self, body: &[u8]) -> bool {
-        if body.len() as u64 != self.record_bytes.get() - RECORD_HEADER_BYTES
-            || checksum(body) != self.body_checksum.get()
+        let bytes = self.record_bytes.get() - RECORD_HEADER_BYTES;
+        // no check: who reads a body has made room for so many bytes
+        if body.len() as u64 != bytes
+            || !holds!("body: its checksum", checksum(body) == self.body_checksum.get())
         {
             return false;
         }
@@ -341,13 +348,16 @@ impl RecordHeader {
         let Ok(entries) = <[ExtentEntry]>::ref_from_bytes(table) else { return false };
         let mut bytes = 0;
         for entry in entries {
-            let Some(end) = entry.offset.get().checked_add(u64::from(entry.len.get())) else { return false };
-            if end > self.len.get() || entry.len.get() == 0 {
+            let end = entry.offset.get().checked_add(u64::from(entry.len.get()));
+            let inside = end.is_some_and(|end| end <= self.len.get()); // no check: the next line is
+            let sound = holds!("body: extents end within the length", inside)
+                && holds!("body: extents are not empty", entry.len.get() > 0);
+            if !sound {
                 return false;
             }
             bytes += u64::from(entry.len.get());
         }
-        bytes == payload.len() as u64
+        holds!("body: as many bytes as its extents", bytes == payload.len() as u64)
     }
 
     pub(crate) fn table_bytes(&self) -> u64 {

@@ -14,6 +14,7 @@ use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT};
 use super::{Journal, Placed};
 use crate::batch::Batch;
 use crate::disk::{Access, Disk, DiskFile, SyncPoint};
+use crate::knockout::{step, sync};
 use crate::names;
 
 /// What a fresh journal starts from.
@@ -72,18 +73,19 @@ pub(crate) fn establish(
         );
         // Every block is allocated and written now: a commit must neither meet a full disk here nor wait for metadata.
         let bytes = header.journal_bytes();
-        file.check_len(bytes)?;
+        step!("fresh: may become that long", file.check_len(bytes))?;
+        // Only for blocks that lie together: the zeros need as much space, and meet a full disk as well.
         file.reserve(0..bytes)?;
         let zeros = vec![0; PREWRITE_BYTES.min(bytes) as usize];
         let mut at = 0;
         while at < bytes {
             let count = PREWRITE_BYTES.min(bytes - at);
-            file.write_at(&[&zeros[..count as usize]], at)?;
+            step!("fresh: written to its end", file.write_at(&[&zeros[..count as usize]], at))?;
             at += count;
         }
         let mut block = [0; BLOCK_BYTES as usize];
         block[..size_of::<FileHeader>()].copy_from_slice(header.as_bytes());
-        file.write_at(&[&block], 0)?;
+        step!("fresh: its header", file.write_at(&[&block], 0))?;
         let anchor =
             Anchor::new(&header, 1, fresh.checkpointed_through, HALVES_AT, header.root(), fresh.data_len);
         let mut journal = Journal {
@@ -102,10 +104,11 @@ pub(crate) fn establish(
             direct: false,
             blocks: Vec::new(),
         };
-        journal.write_anchor(&anchor)?;
+        step!("fresh: its anchor", journal.write_anchor(&anchor))?;
         // All of them are durable before the journal has its name: a record missing later is corruption, not a torn tail.
-        records(&mut |id, batch| journal.append_as(id, batch, last_carried))?;
-        journal.file.sync(SyncPoint::FreshJournal)?;
+        let durable = step!("fresh: its records vouch for the last", last_carried, or journal.durable);
+        records(&mut |id, batch| journal.append_as(id, batch, durable))?;
+        sync!("fresh: whole before it has its name", journal.file.sync(SyncPoint::FreshJournal))?;
         journal.is_durable(journal.last);
         // What was written here is not read before a checkpoint, and cached pages would be in the way of direct I/O.
         journal.file.drop_clean_pages()?;
@@ -115,13 +118,14 @@ pub(crate) fn establish(
         Ok(journal) => journal,
         Err(error) => {
             // The cause is what matters; a left-over is removed at the next open.
-            let _ = disk.remove(&temporary);
+            let _ = step!("fresh: nothing is left of a failed one", disk.remove(&temporary));
             return Err(unnamed(error));
         }
     };
     let place = || {
-        disk.rename(&temporary, &names::journal(data_path))?;
-        disk.sync_dir(names::folder(data_path), SyncPoint::FreshJournalName)
+        step!("fresh: gets its name", disk.rename(&temporary, &names::journal(data_path)))?;
+        let folder = names::folder(data_path);
+        sync!("fresh: its name", disk.sync_dir(folder, SyncPoint::FreshJournalName))
     };
     place().map_err(|source| EstablishError { source, named: true })?;
     Ok(journal)
@@ -129,7 +133,7 @@ pub(crate) fn establish(
 
 /// An unfinished fresh journal is deleted, never replayed.
 pub(crate) fn remove_leftover(disk: &Arc<dyn Disk>, data_path: &Path) -> io::Result<()> {
-    match disk.remove(&names::fresh_journal(data_path)) {
+    match step!("fresh: a left-over is removed", disk.remove(&names::fresh_journal(data_path))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

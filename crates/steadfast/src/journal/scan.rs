@@ -13,6 +13,7 @@ use super::format::{
 use super::{Placed, extents_of};
 use crate::batch::Extent;
 use crate::disk::DiskFile;
+use crate::knockout::holds;
 
 /// A whole record of the chain.
 #[derive(Debug, Clone)]
@@ -84,7 +85,7 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
     let count = file.read_at(&mut block, 0)?;
     let header = FileHeader::decode(&block[..count]).map_err(ScanError::Header)?;
     let len = file.stat()?.len;
-    if len < header.journal_bytes() {
+    if !holds!("scan: the journal has its length", len >= header.journal_bytes()) {
         return Err(ScanError::Cut { len, want: header.journal_bytes() });
     }
     let mut anchor: Option<Anchor> = None;
@@ -92,7 +93,9 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
         let count = file.read_at(&mut block, Anchor::slot(slot))?;
         let found = Anchor::decode(&block[..count], &header);
         if let Some(found) = found
-            && anchor.is_none_or(|newest| newest.sequence < found.sequence)
+            && anchor.is_none_or(|newest| {
+                holds!("scan: the newest anchor counts", newest.sequence < found.sequence)
+            })
         {
             anchor = Some(found);
         }
@@ -106,10 +109,11 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
     loop {
         let next = record_at(file, &header, position, predecessor, scan.last())?;
         let next = match next {
-            None if !crossed => {
+            None if holds!("scan: the chain crosses once", !crossed) => {
                 // The record did not fit here: the chain may go on at the start of the other half, once.
                 let here = header.half_of(position - 1).unwrap_or(0);
                 let other = header.half_start(1 - here);
+                // no check: the same place would be read twice
                 let across = if position == header.half_start(1) && anchor.position.get() == position {
                     None
                 } else {
@@ -130,7 +134,7 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
     let end = End { places: [position, across], predecessor, last: scan.last() };
     let evidence = search(file, &header, &end)?;
     scan.torn_tail = evidence.begun.is_some();
-    if evidence.durable_through > scan.last() {
+    if !holds!("scan: nothing durable is missing", evidence.durable_through <= scan.last()) {
         let (position, id) = evidence.begun.unwrap_or((position, scan.last() + 1));
         scan.corrupt = Some(Gap { position, id, durable_through: evidence.durable_through });
     }
@@ -148,7 +152,9 @@ fn record_at(
     let mut head = [0; RECORD_HEADER_BYTES as usize];
     let count = file.read_at(&mut head, position)?;
     let Some(found) = RecordHeader::decode(&head[..count], position, header) else { return Ok(None) };
-    if found.predecessor.get() != predecessor || found.id.get() <= last {
+    let follows = holds!("record: its predecessor", found.predecessor.get() == predecessor)
+        && holds!("record: a larger number than before", found.id.get() > last);
+    if !follows {
         return Ok(None);
     }
     let placed = Placed { position, header: found };
@@ -157,6 +163,7 @@ fn record_at(
             let (extents, _) = extents_of(&found, &body);
             Ok(Some(FoundRecord { placed, extents }))
         }
+        // no check: the error's kind
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(error),
     }
@@ -183,6 +190,7 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evi
     let mut evidence = Evidence { durable_through: 0, begun: None };
     let mut chunk = vec![0; CHUNK_BYTES.min(header.journal_bytes() - HALVES_AT) as usize];
     let mut at = HALVES_AT;
+    // no check: as far as the journal goes
     while at < header.journal_bytes() {
         let want = CHUNK_BYTES.min(header.journal_bytes() - at) as usize;
         let count = file.read_at(&mut chunk[..want], at)?;
@@ -191,6 +199,7 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evi
             if let Some(record) = RecordHeader::decode(block, position, header) {
                 evidence.durable_through = evidence.durable_through.max(record.durable_through.get());
                 if record.predecessor.get() == end.predecessor {
+                    // no check: it is only told
                     evidence.begun = Some((position, record.id.get()));
                 }
             } else if end.places.contains(&position)

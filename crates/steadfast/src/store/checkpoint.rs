@@ -18,21 +18,24 @@ use super::state::{Checkpoint, Locked, Pace};
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
+use crate::knockout::{not_yet, step, sync};
 
 impl Locked<'_> {
     /// Brings every commit into the data file and empties the journal. On an error the commits stay in the journal.
     pub(super) fn checkpoint_all(&mut self) -> Result<()> {
-        self.settle()?;
+        step!("checkpoint: every record is durable", self.settle())?;
         self.check_for("checkpoint")?;
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.notice_foreign_hands("checkpoint")?;
+        step!("checkpoint: nobody else changed the file", self.notice_foreign_hands("checkpoint"))?;
         let len = self.committed_len();
         // A cut gives the blocks behind it back, whatever becomes of the rest of the checkpoint.
-        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
+        let behind = len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX;
+        step!("checkpoint: blocks behind a cut are given back", self.reserved.remove(behind));
         let mut job = self.job(self.pending.len(), len);
         job.shorten = true;
+        not_yet!("checkpoint: the anchor follows the data", drop(self.journal.release_all()));
         let written = job.run(|| true);
         // Whatever was written, it was this process that changed the file.
         let remembered = self.remember_data();
@@ -51,7 +54,12 @@ impl Locked<'_> {
         match released {
             Ok(()) => Ok(()),
             // Both anchors may be found now, and they disagree about where the next record is looked for.
-            Err(error) => self.start_journal_over(through, &error),
+            Err(error) => {
+                step!(
+                    "checkpoint: not behind an anchor that failed",
+                    self.start_journal_over(through, &error)
+                )
+            }
         }
     }
 
@@ -72,7 +80,11 @@ impl Locked<'_> {
             mark: self.shared.marked.then(|| Mark::new(self.shared.identity, self.journal.epoch(), through)),
             len,
             shorten: false,
-            suspect: self.checkpoint_error.is_some(),
+            suspect: step!(
+                "checkpoint: after a failed one nothing cached is believed",
+                self.checkpoint_error.is_some(),
+                or false
+            ),
             direct: self.journal.is_direct(),
             stage: Stage::Read,
             read_ahead_until: 0,
@@ -104,7 +116,7 @@ impl Locked<'_> {
             "{}: the anchor failed ({cause}); establishing a fresh journal",
             self.shared.path.display()
         );
-        self.journal.disown(through);
+        step!("checkpoint: a fresh journal begins behind it", self.journal.disown(through));
         self.replace_journal(self.journal.half_bytes(), None).map_err(|second| {
             let reason = format!(
                 "the journal's anchor could not be flushed ({cause}), nor the journal replaced ({second})"
@@ -145,27 +157,36 @@ impl Locked<'_> {
 
     /// Is the data file longer than the sealed half leaves it, or shown to others? Then its checkpoint is not for the background.
     fn must_shorten(&self) -> bool {
-        self.shared.publish || self.journal.sealed().is_none_or(|sealed| self.expected.len > sealed.data_len)
+        let sealed = self.journal.sealed();
+        step!("background: not where others look", self.shared.publish, or false)
+            || step!(
+                "background: the file does not become shorter",
+                sealed.is_none_or(|sealed| self.expected.len > sealed.data_len),
+                or false
+            )
     }
 
     /// What the background thread was asked to do, if it is still wanted.
     pub(super) fn begin_checkpoint(&mut self) -> Option<Job> {
         let sealed = self.journal.sealed()?;
         // Nothing reaches the data file before the record that describes it is durable. A failure latches.
-        self.make_durable(sealed.through).ok()?;
+        step!("background: its records are durable", self.make_durable(sealed.through)).ok()?;
         let still_asked =
             matches!(self.checkpoint, Checkpoint::Asked) && self.journal.sealed() == Some(sealed);
         let wanted = self.latched.is_none() && self.renew.is_none() && !self.closed;
         if !still_asked || !wanted || self.must_shorten() {
             return None;
         }
-        if let Err(error) = self.notice_foreign_hands("checkpoint") {
+        let noticed =
+            step!("background: nobody else changed the file", self.notice_foreign_hands("checkpoint"));
+        if let Err(error) = noticed {
             self.unreported = Some(error);
             return None;
         }
         let count = self.pending.partition_point(|pending| pending.id() <= sealed.through);
         let mut job = self.job(count, sealed.data_len);
         job.sealed = Some(sealed);
+        not_yet!("background: the anchor follows the data", self.journal.anchor_early(sealed));
         self.shared.urgent.store(false, Ordering::Relaxed);
         Some(job)
     }
@@ -183,8 +204,11 @@ impl Locked<'_> {
                 if let Err(error) = released {
                     // Either anchor may be found now. Both are right, as long as no space is used again; the next commit
                     // begins with a fresh journal.
-                    self.journal.disown(sealed.through);
-                    self.renew = Some(error);
+                    step!(
+                        "background: a fresh journal begins behind it",
+                        self.journal.disown(sealed.through)
+                    );
+                    step!("background: an anchor that failed ends its journal", self.renew = Some(error));
                 }
             }
             (Ok(_), _) => {}
@@ -258,13 +282,14 @@ impl Locked<'_> {
             return;
         }
         let Some(len) = self.pending.get(until - 1).map(|last| last.len()) else { return };
-        self.reserved.remove(len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX);
+        let behind = len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX;
+        step!("publish: blocks behind a cut are given back", self.reserved.remove(behind));
         let mut job = self.job(until, len);
         // All at once, as a checkpoint does: a length on the way would give blocks back that a later commit was promised.
         job.records.drain(..self.published);
         job.shorten = true;
         let published = job.run_until_written();
-        self.reserve_again(until, len);
+        step!("publish: later commits have their blocks again", self.reserve_again(until, len));
         match published.and(self.remember_data()) {
             Ok(()) => self.published = until,
             Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
@@ -295,11 +320,11 @@ impl Locked<'_> {
         let shared = self.shared;
         if shared.marked {
             let mark = Mark::new(shared.identity, self.journal.epoch(), self.journal.checkpointed_through());
-            shared.data.set_mark(Some(mark.encode()))?;
+            step!("mark: set", shared.data.set_mark(Some(mark.encode())))?;
             // `fdatasync` need not write attributes out.
-            shared.data.sync(point)?;
+            sync!("mark: durable", shared.data.sync(point))?;
         } else {
-            shared.data.sync_data(point)?;
+            sync!("mark: where there is none, what the file held", shared.data.sync_data(point))?;
         }
         self.remember_data()
     }

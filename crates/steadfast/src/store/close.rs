@@ -5,6 +5,7 @@ use std::io;
 use super::state::Locked;
 use crate::disk::SyncPoint;
 use crate::error::{Error, Result};
+use crate::knockout::{step, sync};
 use crate::names;
 
 impl Locked<'_> {
@@ -14,13 +15,14 @@ impl Locked<'_> {
             return Ok(());
         }
         self.check_for("close")?;
-        self.checkpoint_all()?;
+        step!("close: every commit is in the data file", self.checkpoint_all())?;
         self.stop_threads();
-        self.notice_foreign_hands("close")?;
-        self.notice_lost_name("close")?;
+        step!("close: nobody else changed the file", self.notice_foreign_hands("close"))?;
+        step!("close: the file has its name", self.notice_lost_name("close"))?;
         if let Err(error) = self.remove_mark_and_journal() {
             // Half of what a commit stands on is gone: none may follow.
-            self.latch(format!("it was not closed to the end ({error})"));
+            let reason = format!("it was not closed to the end ({error})");
+            step!("close: no commit follows a failed one", self.latch(reason));
             return Err(Error::from_io("close", error).path(&self.shared.path));
         }
         self.closed = true;
@@ -29,11 +31,22 @@ impl Locked<'_> {
 
     fn remove_mark_and_journal(&self) -> io::Result<()> {
         let shared = self.shared;
-        if shared.marked {
-            shared.data.set_mark(None)?;
-            shared.data.sync(SyncPoint::Unmark)?;
-        }
-        shared.disk.remove(&names::journal(&shared.path))?;
-        shared.disk.sync_dir(names::folder(&shared.path), SyncPoint::JournalGone)
+        let unmark = || -> io::Result<()> {
+            if shared.marked {
+                step!("close: the mark is removed", shared.data.set_mark(None))?;
+                sync!("close: the mark's end", shared.data.sync(SyncPoint::Unmark))?;
+            }
+            Ok(())
+        };
+        let remove = || -> io::Result<()> {
+            step!("close: the journal is removed", shared.disk.remove(&names::journal(&shared.path)))?;
+            let folder = names::folder(&shared.path);
+            sync!("close: the journal's end", shared.disk.sync_dir(folder, SyncPoint::JournalGone))
+        };
+        step!(
+            "close: the mark goes before the journal",
+            unmark().and_then(|()| remove()),
+            or remove().and_then(|()| unmark())
+        )
     }
 }

@@ -9,6 +9,7 @@ use super::ticket::{CommitTicket, Drive};
 use crate::batch::{Batch, Extent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
+use crate::knockout::{holds, step};
 
 /// A journal whose size was not asked for grows up to this many bytes when commits have to wait for checkpoints.
 pub(super) const ADAPTIVE_BYTES_MAX: u64 = 64 << 20;
@@ -19,14 +20,16 @@ impl Locked<'_> {
         if !self.prepare(batch)? {
             // Nothing to record; but the relaxed ones before it become durable.
             let last = self.journal.last();
-            self.make_durable(last)?;
+            step!("commit: an empty one makes those before it durable", self.make_durable(last))?;
             return Ok(CommitId::new(last));
         }
-        let id = if self.journal.durable() == self.journal.last() && !self.flushing {
+        let alone = holds!("commit: all before are durable", self.journal.durable() == self.journal.last());
+        let id = if alone && !self.flushing {
             self.record_durably(batch)?
         } else {
             let id = self.record(batch)?;
-            self.make_durable(id).inspect_err(|_| self.take_back(id))?;
+            step!("commit: durable before it is acknowledged", self.make_durable(id))
+                .inspect_err(|_| step!("commit: what failed is taken back", self.take_back(id)))?;
             id
         };
         self.go_on_with_checkpoint();
@@ -62,7 +65,8 @@ impl Locked<'_> {
     /// `false` says that there is nothing to record.
     fn prepare(&mut self, batch: &Batch<'_>) -> Result<bool> {
         self.check_for("commit")?;
-        batch.check(self.committed_len()).map_err(|error| error.path(&self.shared.path))?;
+        let checked = step!("commit: the batch lies within the length", batch.check(self.committed_len()));
+        checked.map_err(|error| error.path(&self.shared.path))?;
         if let Some(error) = self.unreported.take() {
             return Err(error.become_kind(
                 ErrorKind::NotCommitted,
@@ -71,14 +75,14 @@ impl Locked<'_> {
             ));
         }
         if self.renew.is_some() {
-            self.settle()?;
+            step!("commit: not behind an anchor that failed", self.settle())?;
         }
         if batch.is_empty(self.committed_len()) {
             return Ok(false);
         }
         // Room first: a checkpoint that makes it may give blocks back.
-        self.make_room(batch)?;
-        self.reserve_blocks(batch)?;
+        step!("commit: room in the journal", self.make_room(batch))?;
+        step!("commit: blocks in the data file", self.reserve_blocks(batch))?;
         Ok(true)
     }
 
@@ -89,7 +93,7 @@ impl Locked<'_> {
             Ok(placed) => {
                 self.push_pending(batch, placed, true);
                 // Only now may its bytes reach the data file.
-                self.publish_durable();
+                step!("publish: after a durable record", self.publish_durable());
                 Ok(id)
             }
             Err(error) => self.record_elsewhere(batch, &error),
@@ -113,7 +117,7 @@ impl Locked<'_> {
     fn record_elsewhere(&mut self, batch: &Batch<'_>, cause: &io::Error) -> Result<u64> {
         self.take_flush();
         let id = self.reestablish(Some(batch), cause);
-        self.publish_durable();
+        step!("publish: after a record that went elsewhere", self.publish_durable());
         self.give_flush_back();
         id
     }
@@ -136,9 +140,7 @@ impl Locked<'_> {
         let refused = |error, what| not_committed(error, what).path(&shared.path);
         if batch.len > self.committed_len() {
             // Once recorded, a length that the file system refuses would stop every checkpoint to come.
-            shared
-                .data
-                .check_len(batch.len)
+            step!("commit: the file may become that long", shared.data.check_len(batch.len))
                 .map_err(|error| refused(error, "the file cannot become that long"))?;
         }
         let mut asked = false;
@@ -157,7 +159,7 @@ impl Locked<'_> {
                 let allowed = if extent.end() > checked_len {
                     // A longer one says as much of all shorter ones.
                     checked_len = batch.extents.iter().map(Extent::end).max().unwrap_or(0);
-                    shared.data.check_len(checked_len)
+                    step!("commit: the file may be written that far", shared.data.check_len(checked_len))
                 } else {
                     Ok(())
                 };
@@ -225,7 +227,8 @@ impl Locked<'_> {
                 .error(ErrorKind::NotCommitted, "commit", format!("a commit of {bytes} bytes is too large"))
                 .advice("split it into several commits"));
         }
-        self.checkpoint_all().map_err(journal_is_full)?;
+        let emptied = step!("larger journal: nothing is pending", self.checkpoint_all());
+        emptied.map_err(journal_is_full)?;
         // Asked once more by `replace_journal`; here the error keeps its own kind.
         self.notice_lost_name("commit")?;
         // Nothing is pending, so old and new journal say the same: a failure before the rename changes nothing.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Store;
 use crate::disk::{Access, Disk, FileKind, SyncPoint};
 use crate::error::{Error, ErrorKind, Result};
+use crate::knockout::{step, sync};
 use crate::names;
 
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -40,14 +41,15 @@ pub(crate) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> R
             }
             at += count as u64;
         }
-        file.sync(SyncPoint::Copy).map_err(failed)?;
-        disk.rename(&temporary, &target).map_err(failed)
+        sync!("copy: whole before it has its name", file.sync(SyncPoint::Copy)).map_err(failed)?;
+        step!("copy: gets its name", disk.rename(&temporary, &target)).map_err(failed)
     };
     write().inspect_err(|_| {
         // The cause is what matters.
         let _ = disk.remove(&temporary);
     })?;
-    disk.sync_dir(names::folder(&target), SyncPoint::CopyName).map_err(failed)
+    let folder = names::folder(&target);
+    sync!("copy: its name", disk.sync_dir(folder, SyncPoint::CopyName)).map_err(failed)
 }
 
 fn refuse_target(store: &dyn Store, disk: &dyn Disk, target: &Path) -> Result<()> {

@@ -11,6 +11,7 @@ use super::state::{Checkpoint, Locked};
 use super::ticket::Completion;
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::knockout::{step, sync};
 
 impl Locked<'_> {
     /// Returns once commit `id` is durable.
@@ -77,13 +78,14 @@ impl Locked<'_> {
 
     /// One flush for everything in the journal. The caller has the flush.
     fn flush(&mut self) -> Result<()> {
-        if let Some(cause) = self.renew.take() {
+        let failed_anchor = step!("flush: not behind an anchor that failed", self.renew.take(), or None);
+        if let Some(cause) = failed_anchor {
             // The sync of an anchor failed. These records' pages may have failed with it, and look clean now.
             return self.reestablish(None, &cause).map(|_| ());
         }
         let (durable, through) = (self.journal.durable(), self.journal.last());
         let file = Arc::clone(self.journal.file());
-        let synced = self.unlocked(|| file.sync_data(SyncPoint::Record));
+        let synced = self.unlocked(|| sync!("flush: the records", file.sync_data(SyncPoint::Record)));
         // Whoever synced the file meanwhile may have been told of our pages' failure in our place.
         match synced.and_then(|()| self.renew.take().map_or(Ok(()), Err)) {
             Ok(()) => {
@@ -98,10 +100,17 @@ impl Locked<'_> {
                         }
                     }
                 }
-                self.publish_durable();
+                step!("publish: after a flush", self.publish_durable());
                 Ok(())
             }
-            Err(error) => self.reestablish(None, &error).map(|_| ()),
+            Err(error) => step!(
+                "flush: one that failed is not believed",
+                self.reestablish(None, &error).map(|_| ()),
+                or {
+                    self.journal.is_durable(through);
+                    Ok(())
+                }
+            ),
         }
     }
 

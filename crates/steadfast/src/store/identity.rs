@@ -11,6 +11,7 @@ use crate::disk::{DiskFile, FileStat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::format::{FLAG_MARKED, HeaderError, VERSION};
 use crate::journal::{Gap, Scan, ScanError};
+use crate::knockout::{holds, step};
 
 /// The mark on a data file, as far as it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub(super) fn find_mark(data: &dyn DiskFile) -> std::io::Result<FoundMark> {
     match data.mark() {
         Ok(None) => Ok(FoundMark::None),
         Ok(Some(bytes)) => Ok(Mark::decode(&bytes).map_or(FoundMark::Unknown, FoundMark::Ours)),
+        // no check: the error's kind
         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(FoundMark::Unsupported),
         Err(error) => Err(error),
     }
@@ -106,30 +108,31 @@ pub(super) fn decide(
     journal: Option<Scan>,
     resolution: Resolution,
 ) -> Result<Verdict> {
-    let adopt = resolution == Resolution::Adopt;
+    let adopt = resolution == Resolution::Adopt; // no check: what was asked for
     let refuse = |reason: String| Error::new(ErrorKind::Identity, "open", reason).path(path).advice(WAYS_OUT);
     let Some(scan) = journal else {
-        return match mark {
-            FoundMark::None | FoundMark::Unsupported => Ok(Verdict::Plain),
-            FoundMark::Ours(_) | FoundMark::Unknown => Err(refuse(
-                "it is marked as open for commits, but its journal is missing: it was copied or moved alone, or the \
-                 journal was deleted; commits may be lacking"
-                    .into(),
-            )
-            .advice(
-                "put the journal back beside it; or `steadfast recover --discard` to take the file as it stands",
-            )),
-        };
+        let plain = matches!(mark, FoundMark::None | FoundMark::Unsupported);
+        if holds!("identity: a marked file has its journal", plain) {
+            return Ok(Verdict::Plain);
+        }
+        return Err(refuse(
+            "it is marked as open for commits, but its journal is missing: it was copied or moved alone, or the \
+             journal was deleted; commits may be lacking"
+                .into(),
+        )
+        .advice("put the journal back beside it; or `steadfast recover --discard` to take the file as it stands"));
     };
-    check_sound(&scan, path)?;
-    let journal_marks = scan.header.flags.get() & FLAG_MARKED != 0;
+    step!("identity: the chain is sound", check_sound(&scan, path))?;
+    let journal_marks = scan.header.flags.get() & FLAG_MARKED != 0; // no check: looked at below
     match mark {
         _ if adopt => return Ok(Verdict::Recover(Box::new(scan))),
         FoundMark::Unknown => {
-            return Err(refuse("its mark (user.steadfast) is not one that this version can read".into()));
+            if !holds!("identity: a mark that this version reads", mark != FoundMark::Unknown) {
+                return Err(refuse("its mark (user.steadfast) is not one that this version can read".into()));
+            }
         }
         FoundMark::None | FoundMark::Unsupported if journal_marks => {
-            if scan.records.is_empty() {
+            if holds!("identity: commits have their mark", scan.records.is_empty()) {
                 return Ok(Verdict::Harmless);
             }
             return Err(refuse(
@@ -140,24 +143,29 @@ pub(super) fn decide(
         }
         FoundMark::Ours(mark) if journal_marks => {
             let epoch = mark.epoch.get();
-            if mark.identity != scan.header.identity {
+            if !holds!("identity: the same in file and journal", mark.identity == scan.header.identity) {
                 return Err(refuse("the journal beside it belongs to another file".into()));
             }
-            if epoch != scan.header.epoch.get() && epoch != scan.header.previous_epoch.get() {
+            let known = holds!(
+                "identity: an epoch that the journal accepts",
+                epoch == scan.header.epoch.get() || epoch == scan.header.previous_epoch.get()
+            );
+            if !known {
                 return Err(refuse(format!(
                     "file and journal are of different times (epoch {epoch} and {}): one of them was restored",
                     scan.header.epoch
                 )));
             }
             let file_through = mark.checkpointed_through.get();
-            if file_through < scan.anchor.checkpointed_through.get() {
+            let journal_from = scan.anchor.checkpointed_through.get();
+            if !holds!("identity: the file is not older than the journal", file_through >= journal_from) {
                 return Err(refuse(format!(
                     "the file is older than its journal (it holds commits through {file_through}, the journal begins after \
                      {}): it was restored from a copy",
                     scan.anchor.checkpointed_through
                 )));
             }
-            if file_through > scan.last() {
+            if !holds!("identity: the journal is not older than the file", file_through <= scan.last()) {
                 return Err(refuse(format!(
                     "the journal is older than the file (the file holds commits through {file_through}, the journal ends \
                      at {}): it was restored from a copy",
@@ -167,7 +175,7 @@ pub(super) fn decide(
         }
         // A journal of a file system without marks: the inode must do.
         FoundMark::None | FoundMark::Unsupported => {
-            if scan.header.data_inode.get() != stat.inode {
+            if !holds!("identity: the journal's inode", scan.header.data_inode.get() == stat.inode) {
                 if scan.records.is_empty() {
                     return Ok(Verdict::Harmless);
                 }
@@ -178,14 +186,20 @@ pub(super) fn decide(
             }
         }
         FoundMark::Ours(_) => {
-            return Err(refuse("the file carries a mark, but its journal was written without one".into()));
+            if !holds!("identity: the journal of a marked file knows of the mark", journal_marks) {
+                return Err(refuse(
+                    "the file carries a mark, but its journal was written without one".into(),
+                ));
+            }
         }
     }
     // A checkpoint may have been stopped anywhere; all the lengths on its way lie between these two.
     let base = scan.anchor.data_len.get();
     let lens = || scan.records.iter().map(|record| record.placed.header.len.get()).chain([base]);
     let (min, max) = (lens().min().unwrap_or(base), lens().max().unwrap_or(base));
-    if stat.len < min || stat.len > max {
+    let known = holds!("identity: no shorter than the journal knows", stat.len >= min)
+        && holds!("identity: no longer than the journal knows", stat.len <= max);
+    if !known {
         return Err(refuse(format!(
             "its length of {} bytes is none that the journal knows ({min} to {max}): another program changed it",
             stat.len

@@ -11,6 +11,7 @@ use super::image::{Image, Recorded};
 use super::mark::Mark;
 use crate::disk::{DiskFile, SyncPoint};
 use crate::journal::Sealed;
+use crate::knockout::{holds, step, sync};
 
 #[derive(Debug)]
 pub(super) struct Job {
@@ -103,7 +104,7 @@ impl Job {
             }
             Stage::Fit => {
                 if self.suspect {
-                    self.data.drop_clean_pages()?;
+                    step!("checkpoint: failed pages are dropped", self.data.drop_clean_pages())?;
                 }
                 self.fit_length()?;
                 Stage::Write(0)
@@ -119,21 +120,22 @@ impl Job {
             Stage::Sync => {
                 match &self.mark {
                     Some(mark) => {
-                        self.data.set_mark(Some(mark.encode()))?;
+                        step!("checkpoint: the mark counts on", self.data.set_mark(Some(mark.encode())))?;
                         // `fdatasync` need not write attributes out: the mark needs `fsync`.
-                        self.data.sync(SyncPoint::Checkpoint)?;
+                        sync!("checkpoint: data and mark", self.data.sync(SyncPoint::Checkpoint))?;
                     }
-                    None => self.data.sync_data(SyncPoint::Checkpoint)?,
+                    None => sync!("checkpoint: data", self.data.sync_data(SyncPoint::Checkpoint))?,
                 }
                 if self.suspect { Stage::Forget } else { Stage::Done }
             }
             Stage::Forget => {
-                self.data.drop_clean_pages()?;
+                step!("read back: from the disk", self.data.drop_clean_pages())?;
                 Stage::ReadBack(0)
             }
             Stage::ReadBack(first) => match self.image.run(first) {
                 Some(run) => {
-                    if !self.image.is_written(&run, &*self.data, &mut self.buffer)? {
+                    let written = self.image.is_written(&run, &*self.data, &mut self.buffer)?;
+                    if !holds!("read back: what was written", written) {
                         return Err(io::Error::other(
                             "the data file does not hold what was written to it, although its sync succeeded",
                         ));
@@ -182,12 +184,13 @@ impl Job {
         let present = self.data.stat()?.len;
         let len = if self.shorten { self.len } else { self.len.max(present) };
         // The process that committed this may have been allowed more than ours.
-        self.data.check_len(self.image.end())?;
+        step!("checkpoint: the file may be written that far", self.data.check_len(self.image.end()))?;
         let cut = self.image.cut().unwrap_or(u64::MAX);
-        self.data.zero(cut.min(present).min(len)..present.min(len))?;
+        let cut_off = cut.min(present).min(len)..present.min(len);
+        step!("checkpoint: what was cut off reads as zeros", self.data.zero(cut_off))?;
         // After a failed checkpoint the length in memory may not be the one on disk: set it again.
         if present != len || self.suspect {
-            self.data.set_len(len)?;
+            step!("checkpoint: the file gets its length", self.data.set_len(len))?;
         }
         Ok(())
     }

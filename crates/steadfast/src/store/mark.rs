@@ -7,6 +7,7 @@
 
 use std::sync::OnceLock;
 
+use crate::knockout::holds;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -39,7 +40,7 @@ impl Mark {
     /// The mark in these bytes; `None` if no version of ours wrote them.
     pub(super) fn decode(bytes: &[u8]) -> Option<Mark> {
         let mark = Mark::read_from_bytes(bytes).ok()?;
-        (mark.version.get() == VERSION).then_some(mark)
+        holds!("mark: its version", mark.version.get() == VERSION).then_some(mark)
     }
 
     pub(super) fn encode(&self) -> &[u8] {
@@ -49,7 +50,7 @@ impl Mark {
     /// The process that wrote the mark, if it still runs. (A process id alone may since belong to another.)
     pub(super) fn owner(&self) -> Option<u32> {
         let pid = self.owner_pid.get();
-        (start_time(pid)? == self.owner_start.get()).then_some(pid)
+        (start_time(pid)? == self.owner_start.get()).then_some(pid) // no check: for the words of an error
     }
 }
 
@@ -59,6 +60,7 @@ fn this_process() -> (u32, u64) {
     let pid = std::process::id();
     let known = *KNOWN.get_or_init(|| (pid, start_time(pid).unwrap_or(0)));
     // A forked child inherits what its parent looked up.
+    // no check: it is this process
     if known.0 == pid { known } else { (pid, start_time(pid).unwrap_or(0)) }
 }
 

@@ -16,6 +16,7 @@ use crate::disk::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::holder;
 use crate::journal::{self, FreshJournal, Placed, Scan};
+use crate::knockout::{holds, step, sync};
 use crate::names;
 use crate::range::RangeSet;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
@@ -110,16 +111,20 @@ fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions)
                 remove_created(disk, &path, &stat);
             }
         })?;
-        lock(&*data, &path, &stat, deadline)?;
+        step!("open: one writer", lock(&*data, &path, &stat, deadline))?;
         // While we waited the name may have gone to another file: the lock must be on what the name means now.
         match disk.stat(&path) {
-            Ok(now) if (now.device, now.inode) == (stat.device, stat.inode) => {}
+            Ok(now)
+                if holds!(
+                    "open: what is locked still has the name",
+                    (now.device, now.inode) == (stat.device, stat.inode)
+                ) => {}
             Ok(_) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(error)),
         }
         // The holder before us may have changed it.
-        let stat = data.stat().map_err(failed)?;
+        let stat = step!("open: looked at under the lock", data.stat(), or Ok(stat)).map_err(failed)?;
         let mark = identity::find_mark(&*data).map_err(failed)?;
         return Ok(Locked { path, data, stat, mark, created });
     }
@@ -268,7 +273,8 @@ fn settle(
     };
     let mut recovery = Recovery { journal_found: found.is_some(), ..Recovery::default() };
     if let Some(stat) = &found
-        && (stat.kind != FileKind::Regular || stat.device != locked.stat.device)
+        && !(holds!("open: the journal is a file", stat.kind == FileKind::Regular)
+            && holds!("open: the journal is on the file's device", stat.device == locked.stat.device))
     {
         return Err(Error::new(
             ErrorKind::Identity,
@@ -308,15 +314,23 @@ fn settle(
 /// Removes mark and journal, in the order of `close`.
 fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool) -> io::Result<()> {
     // Also where no mark is found: one that was removed but not synced would come back without its journal.
-    if locked.mark != FoundMark::Unsupported {
-        locked.data.set_mark(None)?;
-        locked.data.sync(SyncPoint::Unmark)?;
-    }
-    if journal_found {
-        disk.remove(&names::journal(&locked.path))?;
-        disk.sync_dir(names::folder(&locked.path), SyncPoint::JournalGone)?;
-    }
-    Ok(())
+    let unmark = || -> io::Result<()> {
+        if locked.mark != FoundMark::Unsupported {
+            step!("discard: the mark is removed", locked.data.set_mark(None))?;
+            sync!("discard: the mark's end", locked.data.sync(SyncPoint::Unmark))?;
+        }
+        Ok(())
+    };
+    let remove = || -> io::Result<()> {
+        if journal_found {
+            step!("discard: the journal is removed", disk.remove(&names::journal(&locked.path)))?;
+            let folder = names::folder(&locked.path);
+            sync!("discard: the journal's end", disk.sync_dir(folder, SyncPoint::JournalGone))?;
+        }
+        Ok(())
+    };
+    unmark()?;
+    remove()
 }
 
 /// Begins on a plain file: a journal of its own, then the mark.
@@ -358,7 +372,7 @@ fn resume(
         .sum();
     let mut fresh = FreshJournal {
         identity: scan.header.identity,
-        epoch: scan.header.epoch.get() + 1,
+        epoch: step!("recover: the next epoch", scan.header.epoch.get() + 1, or scan.header.epoch.get()),
         previous_epoch: scan.header.epoch.get(),
         half_bytes: half_bytes_for(options, locked.stat.len)
             .map_err(|error| error.path(&locked.path))?
@@ -377,13 +391,15 @@ fn resume(
     match locked.mark {
         FoundMark::Unsupported => {}
         FoundMark::Ours(mark) if options.resolution != Resolution::Adopt => {
-            fresh.previous_epoch = mark.epoch.get();
-            locked.data.sync(SyncPoint::Mark).map_err(failed)?;
+            step!("recover: the mark that was found is accepted", fresh.previous_epoch = mark.epoch.get());
+            let synced = sync!("recover: the mark that was found", locked.data.sync(SyncPoint::Mark));
+            synced.map_err(failed)?;
         }
         _ => {
             let mark = Mark::new(fresh.identity, fresh.previous_epoch, fresh.checkpointed_through);
-            locked.data.set_mark(Some(mark.encode())).map_err(failed)?;
-            locked.data.sync(SyncPoint::Mark).map_err(failed)?;
+            let set = step!("adopt: the file is marked", locked.data.set_mark(Some(mark.encode())));
+            set.map_err(failed)?;
+            sync!("adopt: the mark", locked.data.sync(SyncPoint::Mark)).map_err(failed)?;
         }
     }
     let path = locked.path.clone();
@@ -392,19 +408,20 @@ fn resume(
     let failed = |error| Error::from_io("recover", error).path(&path);
     let mut locked = store.shared.lock();
     let data = Arc::clone(&store.shared.data);
-    data.drop_clean_pages().map_err(failed)?;
+    step!("recover: failed pages are dropped", data.drop_clean_pages()).map_err(failed)?;
     // Beyond the length of the last checkpoint a stopped one may have left bytes, or another program may have appended some.
     let (present, len) = (locked.expected.len, locked.checkpointed_len);
     if locked.pending.is_empty() && present != len {
         // An adopted file of another length, and no checkpoint to come that would see to it.
-        data.set_len(len).map_err(failed)?;
-        data.sync_data(SyncPoint::Checkpoint).map_err(failed)?;
+        step!("adopt: the file gets its length", data.set_len(len)).map_err(failed)?;
+        sync!("adopt: the length", data.sync_data(SyncPoint::Checkpoint)).map_err(failed)?;
         locked.remember_data().map_err(failed)?;
     } else if present > len {
-        data.zero(len..present).map_err(failed)?;
+        step!("recover: what no checkpoint vouches for reads as zeros", data.zero(len..present))
+            .map_err(failed)?;
         locked.remember_data().map_err(failed)?;
     }
-    locked.checkpoint_all()?;
+    step!("recover: every commit is in the data file", locked.checkpoint_all())?;
     drop(locked);
     Ok(store)
 }
@@ -432,7 +449,7 @@ fn establish(
     let mut places: Vec<Placed> = Vec::with_capacity(records.len());
     let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
     let mut journal = journal::establish(disk, &path, &fresh, last, |append| {
-        for record in &records {
+        for record in step!("recover: takes the chain along", records.as_slice(), or & []) {
             let Some(source) = &source else { break };
             let body = record.placed.read_body(&**source)?;
             let header = &record.placed.header;
@@ -496,7 +513,7 @@ fn establish(
         changed: Condvar::new(),
     });
     let mut locked = store.shared.lock();
-    if let Err(error) = locked.write_mark(SyncPoint::Mark) {
+    if let Err(error) = sync!("open: the mark", locked.write_mark(SyncPoint::Mark)) {
         // Dropping must not close over what was not begun.
         locked.latched = Some("it could not be marked".into());
         return Err(Error::from_io("mark", error).path(&store.shared.path).advice(

@@ -7,6 +7,7 @@ use crate::batch::{Batch, Extent};
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, FreshJournal, Placed};
+use crate::knockout::{step, sync};
 
 impl Locked<'_> {
     /// After a failed write or flush of the journal its pages are not to be believed: whatever is not checkpointed, and the
@@ -16,7 +17,7 @@ impl Locked<'_> {
     pub(super) fn reestablish(&mut self, doubt: Option<&Batch<'_>>, cause: &io::Error) -> Result<u64> {
         log::warn!("{}: the journal failed ({cause}); establishing a fresh one", self.shared.path.display());
         // The checkpoint reads the old journal.
-        while self.is_checkpointing() {
+        while step!("replace: no checkpoint is under way", self.is_checkpointing(), or false) {
             self.finish_checkpoint();
         }
         if self.latched.is_some() {
@@ -28,7 +29,9 @@ impl Locked<'_> {
             });
         let half_bytes = self.journal.half_bytes().max(carried);
         // A new number: the old journal may still be found, and then holds, or does not hold, the one that was tried.
-        let doubt = doubt.map(|batch| (self.journal.last() + 2, batch));
+        let next = self.journal.last() + 1;
+        let number = step!("replace: a new number for the commit in doubt", next + 1, or next);
+        let doubt = doubt.map(|batch| (number, batch));
         match self.replace_journal(half_bytes, doubt) {
             Ok(()) => Ok(self.journal.last()),
             Err(second) => {
@@ -63,9 +66,9 @@ impl Locked<'_> {
         doubt: Option<(u64, &Batch<'_>)>,
     ) -> io::Result<()> {
         debug_assert!(!self.is_checkpointing(), "a checkpoint reads the journal that would be replaced");
-        self.notice_lost_name("commit").map_err(io::Error::other)?;
+        step!("replace: the file has its name", self.notice_lost_name("commit")).map_err(io::Error::other)?;
         let shared = self.shared;
-        let epoch = self.journal.epoch() + 1;
+        let epoch = step!("replace: the next epoch", self.journal.epoch() + 1, or self.journal.epoch());
         let fresh = FreshJournal {
             identity: shared.identity,
             epoch,
@@ -88,7 +91,8 @@ impl Locked<'_> {
             &fresh,
             last.unwrap_or(fresh.checkpointed_through),
             |append| {
-                for pending in &state.pending {
+                let count = step!("replace: takes what is pending along", state.pending.len(), or 0);
+                for pending in state.pending.iter().take(count) {
                     // Durable records are read back and checked; the others are still in memory.
                     let (extents, body, payload): (Vec<Extent>, Vec<u8>, usize);
                     let (extents, bytes): (&[Extent], &[u8]) = match (&pending.extents, &pending.bytes) {
@@ -130,7 +134,7 @@ impl Locked<'_> {
             self.push_pending(batch, placed, true);
         }
         // The mark must name the new epoch before the next fresh journal: two steps behind it would be a stranger's.
-        if let Err(error) = self.write_mark(SyncPoint::Mark) {
+        if let Err(error) = sync!("replace: the mark is renewed", self.write_mark(SyncPoint::Mark)) {
             self.latch(format!("the data file's mark could not be renewed ({error})"));
             return Err(error);
         }

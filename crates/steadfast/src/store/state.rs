@@ -22,6 +22,7 @@ use crate::batch::{Batch, Extent};
 use crate::disk::{Disk, DiskFile, FileStat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, Placed};
+use crate::knockout::{holds, step};
 use crate::range::RangeSet;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, thread};
 use crate::sys::fork::Birth;
@@ -243,7 +244,7 @@ impl Locked<'_> {
 
     /// Is this handle able to commit?
     pub(super) fn check_for(&self, operation: &'static str) -> Result<()> {
-        if let Some(reason) = &self.latched {
+        if let Some(reason) = step!("doubt: every later call is refused", &self.latched, or & None) {
             return Err(self
                 .error(ErrorKind::Latched, operation, format!("refused after an earlier failure: {reason}"))
                 .advice("read what you need, drop the map and open the file again: recovery decides"));
@@ -264,7 +265,9 @@ impl Locked<'_> {
         if std::mem::take(&mut self.unseen) {
             self.expected = stat;
         }
-        if stat.len == self.expected.len && stat.changed_ns == self.expected.changed_ns {
+        let same = holds!("foreign hands: the length", stat.len == self.expected.len)
+            && holds!("foreign hands: the change time", stat.changed_ns == self.expected.changed_ns);
+        if same {
             return Ok(());
         }
         let what = if stat.len != self.expected.len {

@@ -110,6 +110,10 @@ impl Faults {
         }
     }
 
+    pub(super) fn stop_now(&mut self) {
+        self.stopped = true;
+    }
+
     pub(super) fn stop_within(&mut self, operation: u64, bytes: u64) {
         self.stop = (operation > 0).then(|| Stop { operation: self.operations + operation, bytes });
     }

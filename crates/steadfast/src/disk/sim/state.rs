@@ -66,6 +66,8 @@ pub(super) struct State {
     pub(super) failed_blocks_stick: bool,
     pub(super) evict_on_failed_sync: bool,
     pub(super) space: Option<u64>,
+    /// No file may be written beyond this length.
+    pub(super) longest: Option<u64>,
     pub(super) trace: Option<Vec<String>>,
 }
 
@@ -179,6 +181,7 @@ impl State {
         let Some(end) = offset.checked_add(bytes.len() as u64).filter(|end| *end <= i64::MAX as u64) else {
             return Err(errno(libc::EFBIG));
         };
+        self.end_beyond(end, 0)?;
         let sectors = Sectors::of(offset, bytes.len());
         let (through, error) = if let Turn::Stops { bytes } = turn {
             (sectors.whole_within(bytes), Some(STOPPED))
@@ -200,6 +203,7 @@ impl State {
     pub(super) fn set_len(&mut self, inode: u64, len: u64) -> io::Result<()> {
         self.begin(|state| format!("set_len {} {len}", state.name_of(inode)))?;
         self.faults.calls.take(CallKind::Space)?;
+        self.end_beyond(len, self.image(inode).content.len())?;
         if len > i64::MAX as u64 {
             return Err(errno(libc::EFBIG));
         }
@@ -243,6 +247,15 @@ impl State {
             self.unsynced.push(Operation { change: Change::File { inode, edit }, falsely_clean: false });
         }
         self.touch(inode);
+    }
+
+    /// SIGXFSZ, for a change that ends at `end` and is no cut of `len` bytes.
+    fn end_beyond(&mut self, end: u64, len: u64) -> io::Result<()> {
+        if end > len && self.longest.is_some_and(|longest| end > longest) {
+            self.faults.stop_now();
+            return Err(errno(STOPPED));
+        }
+        Ok(())
     }
 
     fn touch(&mut self, inode: u64) {

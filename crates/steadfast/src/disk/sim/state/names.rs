@@ -87,6 +87,15 @@ impl State {
         self.forget_unreachable();
     }
 
+    /// Durable at once.
+    pub(in crate::disk::sim) fn put_mark(&mut self, path: &Path, mark: Option<&[u8]>) -> io::Result<()> {
+        let edit = Edit::SetMark(mark.map(Arc::from));
+        let file = self.lookup(path).map(|inode| self.file_mut(inode))?;
+        Arc::make_mut(&mut file.volatile).apply(&edit, None);
+        Arc::make_mut(&mut file.durable).apply(&edit, None);
+        Ok(())
+    }
+
     fn add_inode(&mut self, mode: u32) -> u64 {
         self.inode_last += 1;
         self.clock_ns += 1;

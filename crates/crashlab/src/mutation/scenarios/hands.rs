@@ -1,0 +1,149 @@
+//! Other programs that write, rename and lock while a file is open, or just as it is opened.
+
+use steadfast::ErrorKind;
+use steadfast::disk::{Disk, FileKind, SimDisk};
+use steadfast::store::{Flush, Store};
+
+use super::rig::{
+    FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, put, read,
+    recovers, refused, same,
+};
+use super::watched::Watched;
+
+pub(super) fn all() -> Found {
+    locks()?;
+    names_that_change()?;
+    what_is_no_journal()?;
+    before_a_checkpoint()?;
+    before_a_background_checkpoint()?;
+    before_a_close()?;
+    while_a_journal_is_replaced()
+}
+
+fn locks() -> Found {
+    let disk = disk();
+    let store = open(&disk, 0)?;
+    refused(options(0).open_on(on(&disk), FILE), ErrorKind::Locked, "in use", "a second writer")?;
+    drop(store);
+    // Whoever had the file before us left it longer.
+    let watched = Watched::before_lock(&disk, |disk| {
+        let mut longer = initial();
+        longer.extend([5; 100]);
+        disk.put_file(FILE, &longer);
+    });
+    let mut store = opened(options(0).open_on(watched, FILE))?;
+    let mut want = initial();
+    want.extend([5; 100]);
+    same(&read(&store)?, &want, "a file that grew while we waited for the lock")?;
+    fits(store.close(), "close")
+}
+
+/// The name goes to another file between `open` and lock.
+fn names_that_change() -> Found {
+    let disk = disk();
+    let watched = Watched::before_lock(&disk, |disk| {
+        disk.put_file("/other", &[7; 500]);
+        let _ = disk.rename("/other".as_ref(), FILE.as_ref());
+    });
+    let store = opened(options(0).open_on(watched, FILE))?;
+    same(&read(&store)?, &[7; 500], "a name that went to another file while we waited for the lock")
+}
+
+fn what_is_no_journal() -> Found {
+    let (disk, states) = super::rig::killed(SimDisk::new(), 1)?;
+    recovers(&disk, &states[1], "killed")?;
+    let fifo = Watched::saying(&disk, |path, stat| {
+        if path == std::path::Path::new(JOURNAL) {
+            stat.kind = FileKind::Fifo;
+        }
+    });
+    let words = "is not a journal of this file";
+    refused(options(0).open_on(fifo, FILE), ErrorKind::Identity, words, "a FIFO with the journal's name")?;
+    let elsewhere = Watched::saying(&disk, |path, stat| {
+        if path == std::path::Path::new(JOURNAL) {
+            stat.device = 9;
+        }
+    });
+    refused(options(0).open_on(elsewhere, FILE), ErrorKind::Identity, words, "a journal of another device")
+}
+
+fn scribble(disk: &SimDisk) {
+    let mut bytes = disk.read_file(FILE).unwrap_or_default();
+    bytes.reverse();
+    disk.put_file(FILE, &bytes);
+}
+
+fn before_a_checkpoint() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    commit(&mut store, &mut initial(), 0, b"one")?;
+    scribble(&disk);
+    refused(store.checkpoint(), ErrorKind::ForeignChange, "changed the data file", "another program wrote")?;
+    // Where times are coarse the length tells.
+    let coarse = super::rig::disk();
+    let watched = Watched::saying(&coarse, |_, stat| stat.changed_ns = 0);
+    let mut store = opened(options(0).open_on(watched, FILE))?;
+    commit(&mut store, &mut initial(), 0, b"one")?;
+    coarse.put_file(FILE, &[1; LEN + 1]);
+    refused(store.checkpoint(), ErrorKind::ForeignChange, "length", "another program appended")
+}
+
+fn before_a_background_checkpoint() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 100)?;
+    let mut state = initial();
+    for round in 0..4 {
+        commit(&mut store, &mut state, 10 * round, b"abc")?;
+    }
+    scribble(&disk);
+    let scribbled = disk.read_file(FILE).unwrap_or_default();
+    for round in 0..8 {
+        if put(&mut store, 10 * round, b"xyz", Flush::Now).is_err() {
+            return same(
+                &disk.read_file(FILE).unwrap_or_default(),
+                &scribbled,
+                "written over another's bytes",
+            );
+        }
+    }
+    Err("another program wrote, and a checkpoint in the background did not see it".into())
+}
+
+fn before_a_close() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    commit(&mut store, &mut initial(), 0, b"one")?;
+    fits(store.checkpoint(), "checkpoint")?;
+    scribble(&disk);
+    refused(store.close(), ErrorKind::ForeignChange, "changed the data file", "another program wrote")?;
+    // Another file has the name, with a journal of its own that is not ours to remove.
+    let disk = super::rig::disk();
+    let mut store = open(&disk, 0)?;
+    disk.put_file("/other", &[7; 500]);
+    disk.rename("/other".as_ref(), FILE.as_ref()).map_err(|error| error.to_string())?;
+    refused(store.close(), ErrorKind::ForeignChange, "another file has its name", "the name went elsewhere")?;
+    if !disk.exists(JOURNAL) {
+        return Err("the name went elsewhere: the journal there was removed".into());
+    }
+    Ok(())
+}
+
+fn while_a_journal_is_replaced() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    let mut state = initial();
+    commit(&mut store, &mut state, 0, b"one")?;
+    disk.put_file("/other", &[7; 500]);
+    disk.rename("/other".as_ref(), FILE.as_ref()).map_err(|error| error.to_string())?;
+    let before = disk.read_file(JOURNAL);
+    disk.fail_sync(1);
+    if put(&mut store, 10, b"two", Flush::Now).is_ok() {
+        return Err("the name went elsewhere, and a fresh journal took the place of the one there".into());
+    }
+    let epoch =
+        |journal: &Option<Vec<u8>>| journal.as_ref().and_then(|bytes| bytes.get(32..40).map(<[u8]>::to_vec));
+    if epoch(&disk.read_file(JOURNAL)) != epoch(&before) || disk.exists(FRESH) {
+        return Err("the name went elsewhere, and the journal there was replaced".into());
+    }
+    Ok(())
+}
