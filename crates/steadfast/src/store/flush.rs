@@ -78,16 +78,13 @@ impl Locked<'_> {
 
     /// One flush for everything in the journal. The caller has the flush.
     fn flush(&mut self) -> Result<()> {
-        let failed_anchor = step!("flush: not behind an anchor that failed", self.renew.take(), or None);
-        if let Some(cause) = failed_anchor {
-            // The sync of an anchor failed. These records' pages may have failed with it, and look clean now.
-            return self.reestablish(None, &cause).map(|_| ());
-        }
         let (durable, through) = (self.journal.durable(), self.journal.last());
         let file = Arc::clone(self.journal.file());
         let synced = self.unlocked(|| sync!("flush: the records", file.sync_data(SyncPoint::Record)));
-        // Whoever synced the file meanwhile may have been told of our pages' failure in our place.
-        match synced.and_then(|()| self.renew.take().map_or(Ok(()), Err)) {
+        // Whoever synced the file for an anchor, before us or meanwhile, may have been told of our pages' failure in our place:
+        // they look clean now.
+        let anchored = step!("flush: not behind an anchor that failed", self.renew.take(), or None);
+        match synced.and(anchored.map_or(Ok(()), Err)) {
             Ok(()) => {
                 self.journal.is_durable(through);
                 let keep_extents = self.keep_extents;

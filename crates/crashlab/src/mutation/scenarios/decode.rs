@@ -81,7 +81,8 @@ fn headers() -> Found {
 
 fn anchors() -> Found {
     let (disk, _) = killed(SimDisk::new(), 0)?;
-    let cases: [(&str, Alter); 6] = [
+    let cases: [(&str, Alter); 7] = [
+        ("a length that no file has", |journal| journal.set(ANCHOR + 48, 1 << 63)),
         ("another magic", |journal| journal.0[ANCHOR] ^= 1),
         ("another salt", |journal| journal.0[ANCHOR + 8] ^= 1),
         ("a sequence that nobody counted", |journal| journal.set(ANCHOR + 16, u64::MAX)),
@@ -107,7 +108,8 @@ fn anchors() -> Found {
 fn records() -> Found {
     let (disk, states) = killed(SimDisk::new(), 3)?;
     const LAST: usize = HALVES_AT + 2 * BLOCK;
-    let cases: [(&str, Alter); 10] = [
+    let cases: [(&str, Alter); 11] = [
+        ("a length that no file has", |journal| journal.set(LAST + 80, 1 << 63)),
         ("another magic", |journal| journal.0[LAST] ^= 1),
         ("another salt", |journal| journal.0[LAST + 8] ^= 1),
         ("another epoch", |journal| journal.0[LAST + 16] ^= 2),

@@ -1,22 +1,26 @@
 //! Writes and syncs that fail: what was acknowledged stays, what is in doubt says so, and nothing that failed is believed.
 
 use steadfast::ErrorKind;
-use steadfast::disk::{SimDisk, SyncPoint};
-use steadfast::store::{Flush, Store};
+use steadfast::disk::{SimDisk, Survivors, SyncPoint};
+use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
 
 use super::journal_bytes::{JournalBytes, record_at};
 use super::rig::{
-    FILE, Found, JOURNAL, commit, disk, fits, initial, on, open, opened, options, plain, put, read, recovers,
-    refused, refused_pair, same,
+    FILE, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, plain, put, read,
+    recovers, refused, refused_pair, same,
 };
 use super::script::Variant;
 use super::stops::{BACKGROUND, CHANGES, images};
 use super::watched::Watched;
-use crate::history::History;
+use crate::history::{History, difference};
 
 pub(super) fn all() -> Found {
     in_doubt()?;
     renewed_journals()?;
+    anchors()?;
+    background_anchors()?;
+    tickets_behind_an_anchor()?;
+    published_elsewhere()?;
     half_closed()?;
     stuck_pages()?;
     held_pages()?;
@@ -62,6 +66,115 @@ fn renewed_journals() -> Found {
     refused_pair(&image, ErrorKind::Corrupt, "damaged or missing", "the last record of a fresh journal")?;
     fits(store.close(), "close")?;
     plain(&disk, &state, "closed")
+}
+
+fn epoch(disk: &SimDisk) -> Result<u64, String> {
+    JournalBytes::of(disk).map(|journal| journal.u64(32))
+}
+
+/// The anchor of a checkpoint fails: a fresh journal is in place when it returns.
+fn anchors() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    let mut state = initial();
+    commit(&mut store, &mut state, 0, b"one")?;
+    let begun = epoch(&disk)?;
+    disk.fail_syncs_of(SyncPoint::Anchor);
+    fits(store.checkpoint(), "a checkpoint whose anchor fails")?;
+    if epoch(&disk)? != begun + 1 {
+        return Err("the journal goes on behind an anchor that failed".into());
+    }
+    disk.clear_failures();
+    commit(&mut store, &mut state, 4, b"two")?;
+    recovers(&disk, &state, "a commit behind an anchor that failed")?;
+    fits(store.close(), "close")
+}
+
+/// Without direct I/O an anchor's sync is that of all records, and takes their pages with it when it fails: no ticket is told of a
+/// sync behind it.
+fn tickets_behind_an_anchor() -> Found {
+    for count in 1..8u8 {
+        let disk = disk();
+        disk.evict_on_failed_sync();
+        let watched = Watched::through_the_page_cache(&disk);
+        let mut store = opened(options(1).open_on(watched, FILE))?;
+        let mut state = initial();
+        commit(&mut store, &mut state, 0, b"one")?;
+        disk.fail_syncs_of(SyncPoint::Anchor);
+        fits(store.start_checkpoint(), "a checkpoint in the background")?;
+        let mut tickets = Vec::new();
+        for round in 0..count {
+            let at = 10 * usize::from(round) + 10;
+            let extents = [Extent { offset: at as u64, len: 4 }];
+            let batch =
+                Batch { len_min: LEN as u64, len: LEN as u64, extents: &extents, bytes: &[round + 1; 4] };
+            let ticket = store.commit_async(&batch).map_err(|error| format!("a ticket: {error}"))?;
+            state[at..at + 4].fill(round + 1);
+            tickets.push(ticket);
+        }
+        disk.clear_failures();
+        for ticket in tickets {
+            ticket.wait().map_err(|error| format!("a ticket behind an anchor that failed: {error}"))?;
+        }
+        let left = open(&disk.power_cut(&Survivors::none()), 0)?;
+        same(&read(&left)?, &state, "tickets behind an anchor that failed")?;
+    }
+    Ok(())
+}
+
+/// The anchor of a checkpoint in the background fails: the very next commit begins a fresh journal, numbers go on, and a stop on
+/// the way there loses nothing.
+fn background_anchors() -> Found {
+    let prepared = || -> Result<(SimDisk, JournaledFile, Vec<u8>), String> {
+        let disk = disk();
+        let mut store = open(&disk, 100)?;
+        let mut state = initial();
+        for round in 0..3u8 {
+            commit(&mut store, &mut state, 20 * usize::from(round), &[round; 5])?;
+        }
+        disk.fail_syncs_of(SyncPoint::Anchor);
+        fits(store.start_checkpoint(), "a checkpoint in the background")?;
+        disk.clear_failures();
+        Ok((disk, store, state))
+    };
+    let (disk, mut store, mut state) = prepared()?;
+    let (before, begun) = (store.status().last, epoch(&disk)?);
+    let operations = disk.operations();
+    let next = put(&mut store, 7, b"next", Flush::Now).map_err(|error| error.to_string())?;
+    let operations = disk.operations() - operations;
+    state[7..11].copy_from_slice(b"next");
+    if next <= before {
+        return Err(format!("after commit {before} came commit {next}"));
+    }
+    if epoch(&disk)? != begun + 1 {
+        return Err("a commit went behind an anchor that failed".into());
+    }
+    recovers(&disk, &state, "a fresh journal behind an anchor that failed")?;
+    for stop in 1..=operations {
+        let (disk, mut store, before) = prepared()?;
+        disk.stop_at(stop);
+        let _ = put(&mut store, 7, b"next", Flush::Now);
+        for survivors in disk.power_cuts(stop, 6, 12) {
+            let image = disk.power_cut(&survivors);
+            let what = format!("behind an anchor that failed, stopped at {stop}, power cut {survivors}");
+            let found = read(&open(&image, 0).map_err(|error| format!("{what}: {error}"))?)?;
+            if found != before && found != state {
+                return Err(format!("{what}: {}", difference(&found, &state)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What went into a fresh journal is published like everything else.
+fn published_elsewhere() -> Found {
+    let disk = disk();
+    let mut store = opened(options(0).publish(true).open_on(on(&disk), FILE))?;
+    let mut state = initial();
+    disk.fail_write(1, 5, 0);
+    commit(&mut store, &mut state, 0, b"elsewhere")?;
+    same(&disk.read_file(FILE).unwrap_or_default(), &state, "published after a record that failed")?;
+    fits(store.close(), "close")
 }
 
 /// No commit follows a close that failed half way.

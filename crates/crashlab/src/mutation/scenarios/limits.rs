@@ -1,6 +1,6 @@
 //! Disks that are full and files that may not become longer: met before anything happened, or not at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use steadfast::disk::SimDisk;
 use steadfast::store::{Batch, Extent, Flush, JournaledFile, Resolution, Store, recover_on};
@@ -10,6 +10,7 @@ use super::rig::{
     BLOCK, FILE, Found, JOURNAL_BYTES, LEN, commit, disk, fits, initial, on, open, options, plain, put,
     refused, same,
 };
+use super::watched::Watched;
 
 const ENOSPC: i32 = 28;
 
@@ -25,6 +26,7 @@ pub(super) fn all() -> Found {
         Ok(())
     })?;
     published_cuts()?;
+    published_cuts_beside()?;
     longest_files()?;
     bad_batches()
 }
@@ -144,6 +146,33 @@ fn published_cuts() -> Found {
     fits(store.checkpoint(), "checkpoint")
 }
 
+/// Nor from one that is recorded while the cut is being flushed.
+fn published_cuts_beside() -> Found {
+    let disk = SimDisk::new();
+    disk.put_file(FILE, &[7; 4 * BLOCK]);
+    let (flushing, begun) = mpsc::channel();
+    let (recorded, go_on) = mpsc::channel::<()>();
+    let watched = Watched::before_records(&disk, move |_| {
+        // Who went away waits no longer.
+        let _ = flushing.send(());
+        let _ = go_on.recv();
+    });
+    let options = JournaledFile::options().journal_bytes(1 << 18).publish(true);
+    let mut store = super::rig::opened(options.open_on(watched, FILE))?;
+    let cut = Batch { len_min: 2 * BLOCK as u64, len: 2 * BLOCK as u64, extents: &[], bytes: &[] };
+    let ticket = store.commit_async(&cut).map_err(|error| format!("cut: {error}"))?;
+    begun.recv().map_err(|_| "nobody flushes the cut")?;
+    fits(change(&mut store, 10 * BLOCK, &[(5 * BLOCK, BLOCK)], Flush::Later), "growth")?;
+    drop(recorded);
+    ticket.wait().map_err(|error| format!("cut: {error}"))?;
+    disk.space(1);
+    fits(change(&mut store, 10 * BLOCK, &[(0, 1)], Flush::Now), "commit")?;
+    if let Some(error) = store.status().checkpoint_error {
+        return Err(format!("blocks that were promised are gone: {error}"));
+    }
+    fits(store.close(), "close")
+}
+
 /// `RLIMIT_FSIZE`: an error, and never the signal.
 fn longest_files() -> Found {
     let alive = |disk: &SimDisk, what: &str| {
@@ -184,7 +213,16 @@ fn longest_files() -> Found {
     if recovered.is_ok() {
         return Err("a recovery that may not write so far: done".into());
     }
-    Ok(())
+    // It may write its journal, and not all of the data.
+    let long = SimDisk::new();
+    long.put_file(FILE, &[3; 20 * BLOCK]);
+    let mut store = open(&long, 0)?;
+    fits(change(&mut store, 20 * BLOCK, &[(18 * BLOCK, 4)], Flush::Now), "far behind")?;
+    let image = long.killed();
+    image.longest(15 * BLOCK as u64);
+    let recovered = options(0).open_on(on(&image), FILE);
+    alive(&image, "a recovery that may not write all of the data")?;
+    refused(recovered, ErrorKind::NoSpace, "checkpoint", "a recovery that may not write all of the data")
 }
 
 /// A batch that speaks of what is not there.

@@ -24,8 +24,12 @@ struct How {
     before_lock: Mutex<Option<Hand>>,
     /// What the disk says of a name or a file.
     restat: Option<fn(&Path, &mut FileStat)>,
+    /// What happens just before records are synced for the first time.
+    before_records: Mutex<Option<Hand>>,
     /// So many times pages are not dropped: somebody maps them.
     held_pages: AtomicU32,
+    /// No direct I/O: a durable write is a write and a sync.
+    page_cache_only: bool,
 }
 
 impl fmt::Debug for Watched {
@@ -37,6 +41,19 @@ impl fmt::Debug for Watched {
 impl Watched {
     pub(super) fn before_lock(disk: &SimDisk, hand: impl FnOnce(&SimDisk) + Send + 'static) -> Arc<Watched> {
         let how = How { before_lock: Mutex::new(Some(Box::new(hand))), ..How::default() };
+        Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
+    }
+
+    pub(super) fn before_records(
+        disk: &SimDisk,
+        hand: impl FnOnce(&SimDisk) + Send + 'static,
+    ) -> Arc<Watched> {
+        let how = How { before_records: Mutex::new(Some(Box::new(hand))), ..How::default() };
+        Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
+    }
+
+    pub(super) fn through_the_page_cache(disk: &SimDisk) -> Arc<Watched> {
+        let how = How { page_cache_only: true, ..How::default() };
         Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
     }
 
@@ -52,6 +69,13 @@ impl Watched {
     /// The next `times` drops of the data file's pages drop nothing.
     pub(super) fn hold_pages(&self, times: u32) {
         self.how.held_pages.store(times, Ordering::Relaxed);
+    }
+
+    fn lend_hand(&self, hand: &Mutex<Option<Hand>>) {
+        let hand = hand.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(hand) = hand {
+            hand(&self.disk);
+        }
     }
 
     fn said(&self, path: &Path, mut stat: FileStat) -> FileStat {
@@ -114,6 +138,10 @@ impl DiskFile for WatchedFile {
     }
 
     fn write_durably(&self, blocks: &[u8], offset: u64, point: SyncPoint) -> io::Result<()> {
+        if self.disk.how.page_cache_only {
+            self.file.write_at(&[blocks], offset)?;
+            return self.file.sync_data(point);
+        }
         self.file.write_durably(blocks, offset, point)
     }
 
@@ -134,6 +162,9 @@ impl DiskFile for WatchedFile {
     }
 
     fn sync_data(&self, point: SyncPoint) -> io::Result<()> {
+        if point == SyncPoint::Record {
+            self.disk.lend_hand(&self.disk.how.before_records);
+        }
         self.file.sync_data(point)
     }
 
@@ -159,10 +190,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
-        let hand = self.disk.how.before_lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(hand) = hand {
-            hand(&self.disk.disk);
-        }
+        self.disk.lend_hand(&self.disk.how.before_lock);
         self.file.try_lock(lock)
     }
 
