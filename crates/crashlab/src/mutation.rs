@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Failure;
 pub use report::Figures;
+pub use suite::Suite;
 
 /// What to try.
 #[derive(Debug, Clone, Args)]
@@ -28,7 +29,10 @@ pub struct Options {
     /// Only every so-many-th switch
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: u64,
-    /// How much each part of the suite tries
+    /// Who is to notice
+    #[arg(long, value_enum, default_value = "scenarios")]
+    pub by: Suite,
+    /// How much the suite tries
     #[arg(long, default_value_t = 1)]
     pub dose: u64,
     /// What the program that was built anew is asked for.

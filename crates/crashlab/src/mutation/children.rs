@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Options, Switch, suite};
+use super::{Figures, Options, Switch};
 use crate::outcome::Failure;
 
 /// The environment variable that names the switch that is out.
@@ -121,7 +121,7 @@ pub(super) fn try_one(program: &Path, out: Option<&str>, options: &Options) -> R
     let begun = Instant::now();
     let mut command = Command::new(program);
     command.args(["mutate", "--child", "suite", "--seed", &options.seed.to_string()]);
-    command.args(["--dose", &options.dose.to_string()]);
+    command.args(["--dose", &options.dose.to_string(), "--by", options.by.name()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).env_remove(VARIABLE);
     if let Some(name) = out {
         command.env(VARIABLE, name);
@@ -169,7 +169,7 @@ pub(super) fn answer(task: Task, options: &Options) -> Result<Figures, Failure> 
             std::process::exit(0)
         }
         Task::Suite => {
-            let found = suite::run(options.seed, options.dose);
+            let found = options.by.run(options.seed, options.dose);
             let (part, said) = match found {
                 Ok(()) => (None, String::new()),
                 Err((part, Failure::Violation(what))) => (Some(part.to_owned()), what),
