@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every test that docs/promise.md names exists.
 pub(crate) fn check() -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask stands in no workspace")?;
+    let root = crate::root()?;
     let page = root.join("docs/promise.md");
     let text = fs::read_to_string(&page).map_err(|error| format!("{}: {error}", page.display()))?;
     let mut tests = BTreeSet::new();
