@@ -3,7 +3,9 @@
 mod bench_report;
 mod promises;
 mod proof;
+mod switches;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
@@ -13,7 +15,8 @@ cargo xtask interleavings    the threads of a store under a model checker, many 
 cargo xtask proof [--short]
                      tries to break it: power cuts under real file systems, a simulated disk at scale, failing disks,
                      corruption, kills, mutations, fuzzing; writes docs/proof.md (an hour, root for most of it)
-cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists
+cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists; every step
+                     and check of the way to the disk can be left out by `crashlab mutate`, and in no other build
 cargo xtask bench-report [--quick] [--dir PATH]
                      run every benchmark, on XFS and btrfs too where that is possible, and write docs/benchmarks.md
 ";
@@ -64,6 +67,7 @@ fn interleavings(schedules: &str) -> Result<(), String> {
 
 fn lint() -> Result<(), String> {
     promises::check()?;
+    switches::check()?;
     for component in ["fmt", "clippy"] {
         let found = Command::new("cargo").args([component, "--version"]).output();
         if !found.is_ok_and(|output| output.status.success()) {
@@ -76,6 +80,11 @@ fn lint() -> Result<(), String> {
         &["doc", "--workspace", "--no-deps", "--all-features", "--locked"],
         &[("RUSTDOCFLAGS", "-D warnings")],
     )
+}
+
+/// The workspace's folder.
+fn root() -> Result<&'static Path, String> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or_else(|| "xtask stands in no workspace".to_owned())
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {

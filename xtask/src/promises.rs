@@ -1,14 +1,23 @@
-//! docs/promise.md names tests; a name that no test has is a promise that nothing holds.
+//! docs/promise.md names tests and parts of the rig; a name that nothing has is a promise that nothing holds.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Every test that docs/promise.md names exists.
+/// The parts of the rig, and `tests` where none of them checks the promise.
+const PARTS: [&str; 8] = ["block", "sim", "failing", "corrupt", "fuzz", "kill", "mutate", "tests"];
+const HELD_UP_BY: &str = "held up by";
+
+/// Every test that docs/promise.md names exists, and every promise names what holds it up.
 pub(crate) fn check() -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask stands in no workspace")?;
+    let root = crate::root()?;
     let page = root.join("docs/promise.md");
     let text = fs::read_to_string(&page).map_err(|error| format!("{}: {error}", page.display()))?;
+    let wrong: Vec<String> =
+        held_up(&text).map(|(line, what)| format!("docs/promise.md:{line}: {what}")).collect();
+    if !wrong.is_empty() {
+        return Err(wrong.join("\n"));
+    }
     let mut tests = BTreeSet::new();
     collect(&root.join("crates"), &mut tests).map_err(|error| format!("reading the tests: {error}"))?;
     let unknown: Vec<&str> = named(&text).filter(|name| !tests.contains(*name)).collect();
@@ -32,6 +41,48 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
         })
 }
 
+/// What is wrong with the rows of promises, by line: each names one known part at least between its promise and its tests.
+fn held_up(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let mut header: Option<Vec<&str>> = None;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let Some(row) = line.strip_prefix('|') else {
+            header = None;
+            return None;
+        };
+        let cells: Vec<&str> = row.trim_end_matches('|').split('|').map(str::trim).collect();
+        let what = match &header {
+            None => {
+                let what = match cells[..] {
+                    // What the parts are.
+                    ["part", ..] | [_, HELD_UP_BY, "test"] => None,
+                    _ => Some(format!("a table of promises has three columns: what, `{HELD_UP_BY}`, `test`")),
+                };
+                header = Some(cells);
+                what
+            }
+            Some(header) if header.get(1) != Some(&HELD_UP_BY) || row.starts_with("---") => None,
+            Some(_) => parts(&cells),
+        };
+        Some((index + 1, what?))
+    })
+}
+
+/// What is wrong with the parts of a row.
+fn parts(cells: &[&str]) -> Option<String> {
+    let [_, parts, _] = cells else {
+        return Some("a row of three columns has other than three cells".into());
+    };
+    let named: Vec<&str> = parts.split('`').skip(1).step_by(2).collect();
+    let alone = !named.contains(&"tests") || named.len() == 1;
+    if named.is_empty() {
+        return Some(format!("it names nothing that holds it up: one of {}", PARTS.join(", ")));
+    }
+    if let Some(unknown) = named.iter().find(|part| !PARTS.contains(part)) {
+        return Some(format!("`{unknown}` is no part of the rig: they are {}", PARTS.join(", ")));
+    }
+    (!alone).then(|| "`tests` stands alone: it says that no part of the rig checks this".into())
+}
+
 /// The names of all functions below `folder`.
 fn collect(folder: &Path, names: &mut BTreeSet<String>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -51,11 +102,34 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::named;
+    use super::{held_up, named};
 
     #[test]
     fn names_are_taken_from_the_last_column_of_tables() {
         let page = "text `not_this`\n| a `nor_this` | `one_two`, `a::b::three_four` (`Record`) |\n";
         assert_eq!(named(page).collect::<Vec<_>>(), ["one_two", "three_four"]);
+    }
+
+    #[test]
+    fn each_promise_names_known_parts_that_hold_it_up() {
+        let wrong = |header: &str, row: &str| {
+            let page = format!("text\n\n| {header} |\n|---|---|---|\n| {row} |\n");
+            held_up(&page).map(|(line, _)| line).collect::<Vec<_>>()
+        };
+        let header = "promise | held up by | test";
+        assert!(wrong(header, "a | `block` (most of it), `sim` | `b`").is_empty());
+        assert!(wrong(header, "a | `tests` | `b`").is_empty());
+        assert!(wrong("part | what it does | test", "`sim` | anything | `b`").is_empty());
+        for row in [
+            "a | | `b`",
+            "a | block | `b`",
+            "a | `blok` | `b`",
+            "a | `sim`, `blok` | `b`",
+            "a | `sim`, `tests` | `b`",
+            "a | `b`",
+        ] {
+            assert_eq!(wrong(header, row), [5], "{row}");
+        }
+        assert_eq!(wrong("promise | test", "a | `b`"), [3], "a column is missing");
     }
 }

@@ -1,7 +1,7 @@
 //! What a program does with its maps, drawn from a seed.
 //!
 //! The same workload can be played on a simulated disk and on a real file system; who plays it says how a map is opened
-//! ([`Stage`]) and hears what happens ([`Told`]).
+//! ([`Stage`]) and hears what happens ([`Told`](crate::history::Told)).
 
 mod play;
 

@@ -60,7 +60,7 @@ impl Placed {
     /// As `read_body`, into a buffer of its size.
     pub(crate) fn read_body_into(&self, file: &dyn DiskFile, body: &mut [u8]) -> io::Result<()> {
         let count = file.read_at(body, self.position + RECORD_HEADER_BYTES)?;
-        // A body that is cut fails its checksum as well; this only says so earlier.
+        // no check: a body that is cut fails its checksum as well; this only says so earlier.
         if count < body.len() || !holds!("body: checked when it is read", self.header.holds(body)) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -177,12 +177,13 @@ impl Journal {
     fn place(&self, record_bytes: u64) -> Option<(usize, u64)> {
         let bytes = format::padded(record_bytes);
         let end = self.header.half_start(self.half) + self.half_bytes();
-        if bytes <= end - self.position {
+        if holds!("record: the rest of its half has room", bytes <= end - self.position) {
             return Some((self.half, self.position));
         }
         let other = 1 - self.half;
         let free = holds!("record: the half that it goes to is free", self.used_bytes[other] == 0);
-        (free && bytes <= self.half_bytes()).then(|| (other, self.header.half_start(other)))
+        let fits = holds!("record: the other half has room", bytes <= self.half_bytes());
+        (free && fits).then(|| (other, self.header.half_start(other)))
     }
 
     /// Is there room for a record of this size without a checkpoint?

@@ -22,6 +22,8 @@
 //! (`allow_volatile` is here because examples may run on tmpfs, where nothing is durable; leave it out for data that matters.)
 
 #![warn(clippy::unwrap_used)]
+// `!holds!("…", a == b)`: what must hold is named and written as it must hold, and then denied.
+#![allow(clippy::nonminimal_bool)]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(

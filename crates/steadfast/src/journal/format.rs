@@ -319,6 +319,7 @@ impl RecordHeader {
 
     /// A header that is not whole: is enough left of it to tell that the record behind `predecessor` and commit `last` was begun
     /// here? It names the one, or is by all else of this journal and this place, and younger than the other.
+    // no check: what it finds is only told, as a torn tail or as the place of a gap
     pub(crate) fn remains(
         bytes: &[u8],
         position: u64,

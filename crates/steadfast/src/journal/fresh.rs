@@ -74,7 +74,7 @@ pub(crate) fn establish(
         // Every block is allocated and written now: a commit must neither meet a full disk here nor wait for metadata.
         let bytes = header.journal_bytes();
         step!("fresh: may become that long", file.check_len(bytes))?;
-        // Only for blocks that lie together: the zeros need as much space, and meet a full disk as well.
+        // no switch: only for blocks that lie together; the zeros need as much space, and meet a full disk as well.
         file.reserve(0..bytes)?;
         let zeros = vec![0; PREWRITE_BYTES.min(bytes) as usize];
         let mut at = 0;
@@ -110,7 +110,7 @@ pub(crate) fn establish(
         records(&mut |id, batch| journal.append_as(id, batch, durable))?;
         sync!("fresh: whole before it has its name", journal.file.sync(SyncPoint::FreshJournal))?;
         journal.is_durable(journal.last);
-        // What was written here is not read before a checkpoint, and cached pages would be in the way of direct I/O.
+        // no switch: what was written here is not read before a checkpoint, and cached pages would be in the way of direct I/O.
         journal.file.drop_clean_pages()?;
         Ok(journal)
     })();

@@ -198,8 +198,8 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evi
             let position = at + index as u64 * BLOCK_BYTES;
             if let Some(record) = RecordHeader::decode(block, position, header) {
                 evidence.durable_through = evidence.durable_through.max(record.durable_through.get());
+                // no check: it is only told
                 if record.predecessor.get() == end.predecessor {
-                    // no check: it is only told
                     evidence.begun = Some((position, record.id.get()));
                 }
             } else if end.places.contains(&position)

@@ -308,6 +308,7 @@ impl Locked<'_> {
             .map(|extent| extent.offset..extent.end())
             .collect();
         for range in beyond {
+            // no switch: all of this function is in one
             match self.shared.data.reserve(range) {
                 Ok(known) => self.reserved.insert(known),
                 Err(error) => log::warn!("{}: {error}", self.shared.path.display()),

@@ -163,6 +163,7 @@ impl Locked<'_> {
                 } else {
                     Ok(())
                 };
+                // no switch: all of this function is in one
                 match allowed.and_then(|()| shared.data.reserve(gap.clone())) {
                     Ok(known) => self.reserved.insert(known),
                     Err(error) => {

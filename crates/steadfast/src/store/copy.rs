@@ -21,6 +21,7 @@ pub(crate) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> R
     let source = disk.stat(store.path()).map_err(|error| Error::from_io("copy", error).path(store.path()))?;
 
     let temporary = names::unfinished_copy(&target);
+    // no switch: a left-over that stays is in the way of the new one, which fails then
     match disk.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -28,6 +29,7 @@ pub(crate) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> R
     let write = || -> Result<()> {
         let file = disk.open(&temporary, Access::CreateNew { mode: source.mode }).map_err(failed)?;
         let len = store.committed_len();
+        // no switch: it is content, as what is written is
         file.set_len(len).map_err(failed)?;
         let mut chunk = vec![0; CHUNK_BYTES.min(len.max(1)) as usize];
         let mut at = 0;
@@ -46,6 +48,7 @@ pub(crate) fn copy_committed(store: &dyn Store, disk: &dyn Disk, to: &Path) -> R
     };
     write().inspect_err(|_| {
         // The cause is what matters.
+        // no switch: it gives room back, and the next copy would do so as well
         let _ = disk.remove(&temporary);
     })?;
     let folder = names::folder(&target);

@@ -98,6 +98,7 @@ impl Job {
             Stage::Read => {
                 self.image = Image::read(&self.records, &*self.journal)?;
                 if self.direct {
+                    // no switch: it gives memory back, and nothing else
                     self.journal.drop_clean_pages()?;
                 }
                 Stage::Fit

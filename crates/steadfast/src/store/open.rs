@@ -60,6 +60,7 @@ fn remove_created(disk: &Arc<dyn Disk>, path: &Path, created: &FileStat) {
     let untouched = |now: FileStat| (now.device, now.inode, now.len) == (created.device, created.inode, 0);
     if data.stat().is_ok_and(untouched) {
         // The cause of the failure is what matters.
+        // no switch: an empty file that stays holds nothing, and the next open takes it
         let _ = disk.remove(path);
     }
 }
@@ -120,6 +121,7 @@ fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions)
                     (now.device, now.inode) == (stat.device, stat.inode)
                 ) => {}
             Ok(_) => continue,
+            // no check: the error's kind
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(error)),
         }
@@ -268,6 +270,7 @@ fn settle(
     journal::remove_leftover(disk, path).map_err(failed)?;
     let found = match disk.stat(&journal_path) {
         Ok(stat) => Some(stat),
+        // no check: the error's kind
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error)),
     };
@@ -284,8 +287,10 @@ fn settle(
         .path(&journal_path)
         .advice("move it away; nothing was changed"));
     }
+    // no check: what was asked for
     if options.resolution == Resolution::Discard {
         discard(disk, locked, found.is_some()).map_err(failed)?;
+        // no check: it is only told
         recovery.discarded = found.is_some() || locked.mark != FoundMark::None;
         return Ok((None, recovery));
     }

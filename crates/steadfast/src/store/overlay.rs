@@ -45,7 +45,7 @@ impl Overlay {
             if end <= range.start {
                 break;
             }
-            self.pieces.remove(&at);
+            self.pieces.remove(&at); // no switch: nothing of a disk
             if end > range.end {
                 let skipped = range.end - at;
                 let rest = Piece { len: end - range.end, journal_at: piece.journal_at + skipped };

@@ -270,6 +270,7 @@ impl Locked<'_> {
         if same {
             return Ok(());
         }
+        // no check: for the words of an error
         let what = if stat.len != self.expected.len {
             format!(
                 "another program changed the data file's length from {} to {} bytes",
