@@ -79,7 +79,12 @@ pub(super) fn all(dose: Dose) -> Vec<Step> {
     ));
     steps.push(Step::rig("Corruption", &either("corrupt --seed 1", "corrupt --seed 20261125")));
     steps.push(Step::rig("Kills", &either("kill --runs 16 --seed 1", "kill --runs 200 --seed 20261125")));
-    steps.push(Step::rig("Mutations", "mutate"));
+    steps.push(Step::rig("Mutations", &either("mutate --sample 8", "mutate")));
+    // Not every sync is one that random workloads come by: nobody adopts, discards or copies there.
+    steps.push(Step::rig(
+        "Syncs left out, in the simulated states of a change",
+        "mutate --by sim --kind sync --at-least 13",
+    ));
     if dose == Dose::Long {
         steps.push(Step::tests(
             "The command on 10 GiB, killed",

@@ -187,7 +187,11 @@ fn own_switches() -> Vec<Switch> {
     steadfast::knockout::switches()
         .map(|switch| Switch {
             name: switch.name.to_owned(),
-            kind: format!("{:?}", switch.kind),
+            kind: match switch.kind {
+                steadfast::knockout::Kind::Sync => super::Kind::Sync,
+                steadfast::knockout::Kind::Step => super::Kind::Step,
+                steadfast::knockout::Kind::Check => super::Kind::Check,
+            },
             place: format!("{}:{}", switch.file, switch.line),
         })
         .collect()

@@ -1,6 +1,7 @@
 //! The suites that must notice what was left out.
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::scenarios;
 use crate::corruption;
@@ -12,7 +13,7 @@ use crate::sim;
 pub(super) type Part = fn(u64, u64) -> Result<(), Failure>;
 
 /// Who is to notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 pub enum Suite {
     /// Scenarios that are aimed at one step or check each: every switch must be caught
     Scenarios,
