@@ -57,7 +57,12 @@ fn remove_created(disk: &Arc<dyn Disk>, path: &Path, created: &FileStat) {
     if matches!(data.try_lock(Lock::Exclusive), Ok(false)) {
         return;
     }
-    let untouched = |now: FileStat| (now.device, now.inode, now.len) == (created.device, created.inode, 0);
+    let untouched = |now: FileStat| {
+        holds!(
+            "open: what failed removes its own empty file",
+            (now.device, now.inode, now.len) == (created.device, created.inode, 0)
+        )
+    };
     if data.stat().is_ok_and(untouched) {
         // The cause of the failure is what matters.
         // no switch: an empty file that stays holds nothing, and the next open takes it

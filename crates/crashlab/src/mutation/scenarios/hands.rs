@@ -5,14 +5,15 @@ use steadfast::disk::{Disk, FileKind, SimDisk};
 use steadfast::store::{Flush, Store};
 
 use super::rig::{
-    FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, put, read,
-    recovers, refused, same,
+    BLOCK, FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, put,
+    read, recovers, refused, same,
 };
 use super::watched::Watched;
 
 pub(super) fn all() -> Found {
     locks()?;
     names_that_change()?;
+    created_and_taken_up()?;
     what_is_no_journal()?;
     before_a_checkpoint()?;
     before_a_background_checkpoint()?;
@@ -47,6 +48,26 @@ fn names_that_change() -> Found {
     });
     let store = opened(options(0).open_on(watched, FILE))?;
     same(&read(&store)?, &[7; 500], "a name that went to another file while we waited for the lock")
+}
+
+/// An open that created its file and failed removes it, unless somebody wrote to it meanwhile.
+fn created_and_taken_up() -> Found {
+    for taken_up in [false, true] {
+        let disk = SimDisk::new();
+        let watched = Watched::before_lock(&disk, move |disk| {
+            if taken_up {
+                disk.put_file(FILE, b"somebody's");
+            }
+            disk.space(BLOCK as u64);
+        });
+        let opened = options(0).create(true).open_on(watched, FILE);
+        refused(opened, ErrorKind::NoSpace, "establish the journal", "no room for a journal")?;
+        let left = disk.read_file(FILE);
+        if left.as_deref() != taken_up.then_some(&b"somebody's"[..]) {
+            return Err(format!("created, taken up {taken_up}, failed: {left:?} is left"));
+        }
+    }
+    Ok(())
 }
 
 fn what_is_no_journal() -> Found {
