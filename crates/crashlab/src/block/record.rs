@@ -84,7 +84,7 @@ pub(super) fn mapping(rig: &mut Rig, seed: u64, stores: usize) -> Result<Log, Fa
         device.tell(0, Told::Begun(Arc::new(model.clone())));
         last += 1;
         let path = Folder(rig.root()).path(0);
-        let map = Mapping::options().write(true).create(created).len(len).open(&path)?;
+        let map = Mapping::options().write(true).create(created).grow(true).len(len).open(&path)?;
         for _ in 0..stores {
             let at = random.random_range(0..len);
             let count = random.random_range(1..=6000).min(len - at);
