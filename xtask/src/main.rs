@@ -12,9 +12,10 @@ const HELP: &str = "\
 cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs; then
                      the short dose of the proof
 cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
-cargo xtask proof [--short]
+cargo xtask proof [--short] [--only TEXT]
                      tries to break it: power cuts under real file systems, a simulated disk at scale, failing disks,
-                     corruption, kills, mutations, fuzzing; writes docs/proof.md (an hour, root for most of it)
+                     corruption, kills, mutations, fuzzing; writes docs/proof.md (an hour, root for most of it);
+                     with --only, steps whose title contains TEXT, and the page if all others were run before
 cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists; every step
                      and check of the way to the disk can be left out by `crashlab mutate`, and in no other build
 cargo xtask bench-report [--quick] [--dir PATH]

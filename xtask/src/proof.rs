@@ -3,6 +3,7 @@
 //! Nothing on that page is typed: whoever doubts a figure runs the command again.
 
 mod fuzz;
+mod kept;
 mod page;
 mod steps;
 
@@ -28,6 +29,8 @@ pub(crate) enum Dose {
 /// What one step gave.
 struct Outcome {
     step: Step,
+    /// What was tried: as git describes it.
+    commit: String,
     /// `None` where this machine cannot do it.
     text: Option<String>,
     /// The figures, where they come as JSON; or why there are none.
@@ -35,39 +38,87 @@ struct Outcome {
     seconds: f64,
 }
 
-pub(crate) fn run(dose: Dose, arguments: impl Iterator<Item = String>) -> Result<(), String> {
-    let dose = arguments.into_iter().try_fold(dose, |_, argument| match argument.as_str() {
-        "--short" => Ok(Dose::Short),
-        other => Err(format!("proof knows --short, not {other}")),
-    })?;
+/// As git describes what stands in the checkout.
+fn commit() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    output.map_or_else(
+        |_| "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+pub(crate) fn run(mut dose: Dose, mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut only = None;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--short" => dose = Dose::Short,
+            "--only" => only = Some(arguments.next().ok_or("--only wants a part of a step's title")?),
+            other => return Err(format!("proof knows --short and --only TEXT, not {other}")),
+        }
+    }
+    let wanted = |step: &Step| {
+        only.as_ref().is_none_or(|only| step.title.to_lowercase().contains(&only.to_lowercase()))
+    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask stands in no workspace")?;
     super::cargo(
         &["build", "--release", "--locked", "--package", "crashlab", "--package", "steadfast-cli"],
         &[],
     )?;
-    // They take half an hour of their own, beside the others.
-    let fuzzers = if dose == Dose::Long { fuzz::start(root) } else { Ok(Vec::new()) };
-    let mut outcomes = Vec::new();
-    for step in steps::all(dose) {
-        outcomes.push(attempt(root, step)?);
-    }
-    match fuzzers {
-        Ok(fuzzers) => {
-            for fuzzer in fuzzers {
-                outcomes.push(fuzzer.finish()?);
-            }
-        }
-        Err(lacking) => outcomes.push(fuzz::untried(lacking)),
+    let steps = steps::all(dose);
+    let fuzz = if dose == Dose::Long { fuzz::steps() } else { Vec::new() };
+    let now = |steps: &[Step]| steps.iter().filter(|step| wanted(step)).cloned().collect::<Vec<Step>>();
+    let (steps_now, fuzz_now) = (now(&steps), now(&fuzz));
+    if steps_now.is_empty() && fuzz_now.is_empty() {
+        return Err("no step has such a title".to_owned());
     }
     if dose == Dose::Long {
-        let write = |name: &str, text: &str| {
-            let path = root.join(name);
-            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-        };
-        write(RAW, &page::raw(&outcomes))?;
-        write(PAGE, &page::render(&outcomes))?;
-        eprintln!("xtask: wrote {PAGE} and {RAW}");
+        kept::forget(root, &steps_now);
+        kept::forget(root, &fuzz_now);
     }
+    // They take half an hour of their own, beside the others.
+    let fuzzers = fuzz::start(root, fuzz_now);
+    // One that fails does not keep the others from being run.
+    let mut failed = Vec::new();
+    let mut note = |outcome: Result<Outcome, String>| match outcome {
+        Ok(outcome) if dose == Dose::Long => {
+            if let Err(error) = kept::keep(root, &outcome) {
+                failed.push(error);
+            }
+        }
+        Ok(_) => {}
+        Err(error) => failed.push(error),
+    };
+    for step in steps_now {
+        note(attempt(root, step));
+    }
+    for fuzzer in fuzzers {
+        note(fuzzer.finish());
+    }
+    if !failed.is_empty() {
+        return Err(failed.join("; "));
+    }
+    if dose == Dose::Short {
+        return Ok(());
+    }
+    let outcomes: Result<Vec<Outcome>, String> =
+        steps.into_iter().chain(fuzz).map(|step| kept::find(root, step)).collect();
+    match outcomes {
+        Ok(outcomes) => write_page(root, &outcomes),
+        Err(missing) => {
+            eprintln!("xtask: no page yet: {missing}");
+            Ok(())
+        }
+    }
+}
+
+fn write_page(root: &Path, outcomes: &[Outcome]) -> Result<(), String> {
+    let write = |name: &str, text: &str| {
+        let path = root.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    write(RAW, &page::raw(outcomes))?;
+    write(PAGE, &page::render(outcomes))?;
+    eprintln!("xtask: wrote {PAGE} and {RAW}");
     Ok(())
 }
 
@@ -101,10 +152,11 @@ fn attempt(root: &Path, step: Step) -> Result<Outcome, String> {
                 .ok()
                 .and_then(|text| serde_json::from_str(&text).ok())
                 .unwrap_or(serde_json::Value::Null);
-            Ok(Outcome { step, text: Some(text), figures, seconds })
+            Ok(Outcome { step, commit: commit(), text: Some(text), figures, seconds })
         }
         Some(LACKING) => {
-            Ok(Outcome { step, text: None, figures: "not tried on this machine".into(), seconds })
+            let figures = "not tried on this machine".into();
+            Ok(Outcome { step, commit: commit(), text: None, figures, seconds })
         }
         _ => Err(format!("{step}: {}", output.status)),
     }

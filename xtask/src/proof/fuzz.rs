@@ -1,22 +1,26 @@
 //! The fuzz targets, half an hour each, beside the other steps.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::Outcome;
 use super::steps::Step;
+use super::{Outcome, commit};
 
 const TARGETS: [&str; 2] = ["journal", "apply"];
 const SECONDS: &str = "1800";
 
-/// A target that runs.
+/// A target that runs, or cannot.
 pub(super) struct Fuzzer {
-    child: Child,
+    running: Result<Running, String>,
     step: Step,
-    log: std::path::PathBuf,
     started: Instant,
+}
+
+struct Running {
+    child: Child,
+    log: PathBuf,
 }
 
 fn step(target: &str) -> Step {
@@ -40,49 +44,72 @@ fn host() -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
 
-/// Starts every target, or says what is lacking.
-pub(super) fn start(root: &Path) -> Result<Vec<Fuzzer>, String> {
+/// All targets.
+pub(super) fn steps() -> Vec<Step> {
+    TARGETS.map(step).to_vec()
+}
+
+/// Starts these, each in a process of its own.
+pub(super) fn start(root: &Path, steps: Vec<Step>) -> Vec<Fuzzer> {
+    steps
+        .into_iter()
+        .map(|step| Fuzzer { running: start_one(root, &step), step, started: Instant::now() })
+        .collect()
+}
+
+/// Or what this machine lacks for it.
+fn start_one(root: &Path, step: &Step) -> Result<Running, String> {
+    let target = step.arguments.get(2).map_or("", String::as_str);
     let found = Command::new("cargo").args(["fuzz", "--version"]).output();
     if !found.is_ok_and(|output| output.status.success()) {
         return Err("cargo-fuzz (cargo install cargo-fuzz)".into());
     }
     let host = host().ok_or("rustc")?;
-    let mut fuzzers = Vec::new();
-    for target in TARGETS {
-        let step = step(target);
-        let build = Command::new("cargo")
-            .args(["fuzz", "build", target])
-            .envs(step.environment.iter().copied())
-            .current_dir(root)
-            .status();
-        if !build.is_ok_and(|status| status.success()) {
-            return Err(format!("a toolchain that builds fuzz target {target} (a C++ compiler is needed)"));
-        }
-        let corpus = root.join("target/fuzz-corpus").join(target);
-        let log = root.join("target").join(format!("fuzz-{target}.log"));
-        let file = fs::create_dir_all(&corpus).and_then(|()| fs::File::create(&log));
-        let file = file.map_err(|error| format!("room for its findings: {error}"))?;
-        eprintln!("xtask: {step}");
-        // What `cargo fuzz run` would start, without a process between that would have to be ended as well.
-        let child = Command::new(root.join("fuzz/target").join(&host).join("release").join(target))
-            .args(step.arguments.iter().skip(3).filter(|argument| *argument != "--"))
-            .current_dir(root)
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .map_err(|error| format!("cargo fuzz: {error}"))?;
-        fuzzers.push(Fuzzer { child, step, log, started: Instant::now() });
+    let build = Command::new("cargo")
+        .args(["fuzz", "build", target])
+        .envs(step.environment.iter().copied())
+        .current_dir(root)
+        .status();
+    if !build.is_ok_and(|status| status.success()) {
+        return Err(format!("a toolchain that builds fuzz target {target} (a C++ compiler is needed)"));
     }
-    Ok(fuzzers)
+    let corpus = root.join("target/fuzz-corpus").join(target);
+    let log = root.join("target").join(format!("fuzz-{target}.log"));
+    let file = fs::create_dir_all(&corpus).and_then(|()| fs::File::create(&log));
+    let file = file.map_err(|error| format!("room for its findings: {error}"))?;
+    eprintln!("xtask: {step}");
+    // What `cargo fuzz run` would start, without a process between that would have to be ended as well.
+    let child = Command::new(root.join("fuzz/target").join(&host).join("release").join(target))
+        .args(step.arguments.iter().skip(3).filter(|argument| *argument != "--"))
+        .current_dir(root)
+        .stdout(Stdio::null())
+        .stderr(file)
+        .spawn()
+        .map_err(|error| format!("cargo fuzz: {error}"))?;
+    Ok(Running { child, log })
 }
 
 impl Fuzzer {
     /// Waits for its end. A finding is a failure.
-    pub(super) fn finish(mut self) -> Result<Outcome, String> {
-        let status = self.child.wait().map_err(|error| format!("{}: {error}", self.step))?;
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+    pub(super) fn finish(self) -> Result<Outcome, String> {
+        let Fuzzer { running, step, started } = self;
+        let mut running = match running {
+            Ok(running) => running,
+            Err(lacking) => {
+                eprintln!("xtask: NOT TESTED: this machine lacks {lacking}");
+                return Ok(Outcome {
+                    step,
+                    commit: commit(),
+                    text: None,
+                    figures: lacking.into(),
+                    seconds: 0.0,
+                });
+            }
+        };
+        let status = running.child.wait().map_err(|error| format!("{step}: {error}"))?;
+        let log = fs::read_to_string(&running.log).unwrap_or_default();
         if !status.success() {
-            return Err(format!("{}: {status}; see {}", self.step, self.log.display()));
+            return Err(format!("{step}: {status}; see {}", running.log.display()));
         }
         let last = |start: &str| {
             log.lines().rfind(|line| line.starts_with(start)).unwrap_or_default().trim().to_owned()
@@ -92,22 +119,17 @@ impl Fuzzer {
         Ok(Outcome {
             text: Some(format!("{reached}\n{done}\nno finding")),
             figures: serde_json::json!({ "done": done, "reached": reached, "findings": 0 }),
-            seconds: self.started.elapsed().as_secs_f64(),
-            step: self.step.clone(),
+            seconds: started.elapsed().as_secs_f64(),
+            commit: commit(),
+            step,
         })
     }
 }
 
-impl Drop for Fuzzer {
+impl Drop for Running {
     fn drop(&mut self) {
         // Nothing, if it came to its end.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// That it was not tried, and why.
-pub(super) fn untried(lacking: String) -> Outcome {
-    eprintln!("xtask: NOT TESTED: this machine lacks {lacking}");
-    Outcome { step: step(TARGETS[0]), text: None, figures: lacking.into(), seconds: 0.0 }
 }

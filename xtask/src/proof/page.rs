@@ -17,6 +17,7 @@ pub(super) fn raw(outcomes: &[Outcome]) -> String {
                 "command": outcome.step.to_string(),
                 "tried": outcome.text.is_some(),
                 "seconds": outcome.seconds.round(),
+                "commit": outcome.commit,
                 "figures": outcome.figures,
             })
         })
@@ -34,13 +35,14 @@ pub(super) fn render(outcomes: &[Outcome]) -> String {
          themselves, and which of these parts holds which, are in [promise.md](promise.md); the figures for other programs are\n\
          in [proof.json](proof.json). `cargo xtask proof --short` is the dose that every change gets.\n\n",
     );
-    page += "| part | violations | seconds | command |\n|---|---:|---:|---|\n";
-    for Outcome { step, text, figures, seconds } in outcomes {
+    page += "| part | violations | seconds | of commit | command |\n|---|---:|---:|---|---|\n";
+    for Outcome { step, commit, text, figures, seconds } in outcomes {
         let violations = match text {
             None => format!("not tried: {}", figures.as_str().unwrap_or("this machine cannot do it")),
+            Some(text) if text.contains("NOT TESTED") => "0; in part not tried".to_owned(),
             Some(_) => "0".to_owned(),
         };
-        row(&mut page, &[step.title, &violations, &format!("{seconds:.0}"), &format!("`{step}`")]);
+        row(&mut page, &[step.title, &violations, &format!("{seconds:.0}"), commit, &format!("`{step}`")]);
     }
     page += "\nA violation ends the run, and no page is written.\n\n## What it ran on\n\n| | |\n|---|---|\n";
     for (name, value) in machine() {
@@ -83,6 +85,5 @@ fn machine() -> Vec<(&'static str, String)> {
         ("QEMU", or_none(first_line("qemu-storage-daemon", &["--version"]))),
         ("Rust", or_none(first_line("rustc", &["--version"]))),
         ("cargo-fuzz", or_none(first_line("cargo", &["fuzz", "--version"]))),
-        ("steadfast", or_none(first_line("git", &["describe", "--always", "--dirty"]))),
     ]
 }
