@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use clap::Args;
 use rand::RngExt;
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use crate::outcome::Failure;
@@ -137,10 +138,12 @@ impl fmt::Display for Figures {
 /// Images of one recording, not counting those within recoveries: fewer in a small dose, which is to see every kind of workload.
 const IMAGES_OF_A_RECORDING: std::ops::RangeInclusive<u64> = 8..=150;
 const RECORDINGS_AT_LEAST: u64 = 22;
-/// Of so many images one has its recovery cut,
-const ONE_RECOVERY_CUT_IN: u32 = 8;
-/// so many times.
+/// Of so many images one has what its check wrote cut as well,
+const ONE_CHECK_CUT_IN: u32 = 6;
+/// so many times while it recovers,
 const CUTS_OF_A_RECOVERY: usize = 2;
+/// and so many times anywhere: before its recovery, within, or in the work and the close behind it.
+const CUTS_OF_A_CHECK: usize = 1;
 /// One recording in so many drives the command, and one a kernel's mapping.
 const ONE_OF_EACH_IN: u64 = 12;
 
@@ -286,19 +289,31 @@ impl Run<'_> {
             if self.is_done() {
                 break;
             }
-            let within = self.image(rig, &image, &name, false, &mut random).map_err(told)?;
-            if random.random_ratio(1, ONE_RECOVERY_CUT_IN) {
-                let cuts = images::draw(&within, fs.never_torn(), CUTS_OF_A_RECOVERY, &mut random);
-                for again in images::develop(&within, &cuts) {
-                    self.image(rig, &again, &name, true, &mut random)
-                        .map_err(|failure| match failure {
-                            Failure::Violation(what) => {
-                                Failure::Violation(format!("{what}\n  within the recovery of {}", image.cut))
-                            }
-                            other => other,
-                        })
-                        .map_err(told)?;
-                }
+            let (found, within) = self.image(rig, &image, &name, false, &mut random).map_err(told)?;
+            if !random.random_ratio(1, ONE_CHECK_CUT_IN) {
+                continue;
+            }
+            let in_recovery = |cut: &images::Cut| within.is_in_recovery(&found.with_journal, cut.position);
+            // A recovery is a small part of the log, and not every check has one.
+            let mut cuts = images::draw(&within, fs.never_torn(), 12 * CUTS_OF_A_RECOVERY, &mut random);
+            let (mut some, mut of_recovery) = (CUTS_OF_A_CHECK, CUTS_OF_A_RECOVERY);
+            cuts.shuffle(&mut random);
+            cuts.retain(|cut| {
+                let left = if in_recovery(cut) { &mut of_recovery } else { &mut some };
+                let wanted = *left > 0;
+                *left = left.saturating_sub(1);
+                wanted
+            });
+            images::in_order(&mut cuts);
+            for again in images::develop(&within, &cuts) {
+                self.image(rig, &again, &name, in_recovery(&again.cut), &mut random)
+                    .map_err(|failure| match failure {
+                        Failure::Violation(what) => {
+                            Failure::Violation(format!("{what}\n  within the check of {}", image.cut))
+                        }
+                        other => other,
+                    })
+                    .map_err(told)?;
             }
         }
         Ok(())
@@ -311,7 +326,7 @@ impl Run<'_> {
         name: &str,
         in_recovery: bool,
         random: &mut impl rand::Rng,
-    ) -> Result<Log, Failure> {
+    ) -> Result<(check::Found, Log), Failure> {
         let (found, log) = check::check(rig, image, random).map_err(|failure| match failure {
             Failure::Violation(what) => {
                 let kept = if self.options.lying_disk {
@@ -332,6 +347,6 @@ impl Run<'_> {
             figures.repaired += u64::from(found.repaired);
             *figures.by_workload.entry(name.to_owned()).or_default() += 1;
         });
-        Ok(log)
+        Ok((found, log))
     }
 }

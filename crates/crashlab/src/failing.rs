@@ -59,10 +59,15 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
             real => device::run(real, options.seed, options.dose),
         };
         match rows {
-            Ok(rows) => figures.rows.extend(rows),
+            Ok(rows) => {
+                for row in rows.iter().filter(|row| row.counts.places == 0) {
+                    figures.lacking.push(format!("NOT TESTED: {fs:?}: no place of {} struck", row.fault));
+                }
+                figures.rows.extend(rows);
+            }
             // Unless it was asked for by name.
             Err(Failure::Lacking(what)) if options.fs.is_none() => {
-                figures.lacking.push(format!("{fs:?}: {}", Failure::Lacking(what)));
+                figures.lacking.push(format!("{}, for {fs:?}", Failure::Lacking(what)));
             }
             Err(failure) => return Err(failure),
         }

@@ -83,12 +83,15 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
         count += 1;
         (count - 1) % options.sample == 0
     });
+    if switches.is_empty() {
+        return Err(Failure::Rig(format!("none of the {in_code} switches is as asked for")));
+    }
     // What fails by itself would catch everything.
-    let whole = children::try_one(&program, None, options)?;
+    let whole = children::try_one(&program, None, None, options)?;
     if !matches!(whole.end, children::End::Passed) {
         return Err(Failure::Rig(format!("the suite fails with nothing left out: {whole:?}")));
     }
-    let tried = children::try_all(&program, &switches, options)?;
+    let tried = children::try_all(&program, &switches, &whole, options)?;
     let mut figures = Figures::new(options, in_code, tried.len());
     for (switch, attempt) in switches.into_iter().zip(tried) {
         figures.add(switch, attempt);

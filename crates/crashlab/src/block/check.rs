@@ -15,8 +15,10 @@ use crate::outcome::Failure;
 use crate::real::{self, Folder};
 
 /// What was found on an image.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
+    /// The files beside which a journal stood.
+    pub(crate) with_journal: Vec<usize>,
     /// A journal was replayed.
     pub(crate) recovered: bool,
     /// A commit was found that had not been acknowledged.
@@ -40,6 +42,7 @@ pub(crate) fn check(rig: &mut Rig, image: &Image, random: &mut impl Rng) -> Resu
     for (number, history) in image.histories.iter().enumerate() {
         let device = rig.device.clone();
         let mut file = File {
+            number,
             path: folder.path(number),
             history: history.clone(),
             hear: &|told| device.tell(number, told),
@@ -56,6 +59,7 @@ pub(crate) fn check(rig: &mut Rig, image: &Image, random: &mut impl Rng) -> Resu
 }
 
 struct File<'a> {
+    number: usize,
     path: PathBuf,
     history: History,
     hear: &'a dyn Fn(Told),
@@ -87,8 +91,12 @@ impl File<'_> {
         let mut map = self.open(options(), random.random_ratio(1, 3), "recovery")?;
         let state = self.history.judge(&map)?;
         self.tell(Told::Shown(state));
+        let recovery = map.status().recovery;
         found.in_flight |= state > durable;
-        found.recovered |= map.status().recovery.replayed_commits > 0;
+        found.recovered |= recovery.replayed_commits > 0;
+        if recovery.journal_found {
+            found.with_journal.push(self.number);
+        }
         let shown = Arc::clone(&self.history.states[state]);
         let read = fs::read(&self.path).map_err(|error| error.to_string())?;
         if read != *shown {

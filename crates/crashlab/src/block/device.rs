@@ -46,7 +46,7 @@ pub struct DeviceFault {
 #[derive(Debug)]
 struct State {
     media: Media,
-    /// What was written and not flushed: a flush that fails may lose it.
+    /// What happened. A flush that failed is none.
     log: Option<Log>,
     fault: Option<DeviceFault>,
     failed: u64,

@@ -74,8 +74,22 @@ pub fn draw(log: &Log, never_torn: &[u64], count: usize, random: &mut impl Rng) 
         drawn.insert(draw_one(log, &flushes, never_torn, random));
     }
     let mut cuts: Vec<Cut> = drawn.into_iter().collect();
-    cuts.sort_by(|one, other| (one.position, &one.survivors).cmp(&(other.position, &other.survivors)));
+    in_order(&mut cuts);
     cuts
+}
+
+/// The order of the log.
+pub fn in_order(cuts: &mut [Cut]) {
+    cuts.sort_by(|one, other| (one.position, &one.survivors).cmp(&(other.position, &other.survivors)));
+}
+
+/// The power cut at the end of a log that leaves only what is durable.
+pub fn at_the_end(log: &Log) -> Cut {
+    let position = log.entries.len();
+    let flushed = log.entries.iter().rposition(|entry| matches!(entry, Entry::Flush)).map_or(0, |at| at + 1);
+    let unflushed =
+        log.entries[flushed..].iter().filter(|entry| matches!(entry, Entry::Write { .. })).count();
+    Cut { position, survivors: Vec::new(), unflushed, tear: None }
 }
 
 fn draw_one(log: &Log, flushes: &[usize], never_torn: &[u64], random: &mut impl Rng) -> Cut {

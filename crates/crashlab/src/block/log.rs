@@ -39,6 +39,22 @@ impl Log {
         self
     }
 
+    /// At this position, is one of these files being recovered: opened, written for, and not shown to its program yet?
+    pub fn is_in_recovery(&self, files: &[usize], position: usize) -> bool {
+        files.iter().any(|&file| {
+            let mut written = None;
+            for entry in &self.entries[..position] {
+                match entry {
+                    Entry::Told(of, Told::Opening) if *of == file => written = written.or(Some(false)),
+                    Entry::Told(of, Told::Shown(_)) if *of == file => return false,
+                    Entry::Write { .. } => written = written.map(|_| true),
+                    _ => {}
+                }
+            }
+            written == Some(true)
+        })
+    }
+
     /// How many of the entries are writes, and how many flushes.
     pub fn counts(&self) -> (usize, usize) {
         let count = |wanted: fn(&Entry) -> bool| self.entries.iter().filter(|entry| wanted(entry)).count();

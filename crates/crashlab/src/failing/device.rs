@@ -14,7 +14,7 @@ use super::matrix::{Answer, Counts, Fault, FileSystem, Operation, Row};
 use crate::block::check::check;
 use crate::block::device::{self, DeviceFault};
 use crate::block::file_system::{self, Rig};
-use crate::block::images::{Cut, Image};
+use crate::block::images::{self, Cut, Image};
 use crate::block::media::Media;
 use crate::block::record::prepare;
 use crate::history::{History, Told};
@@ -25,9 +25,13 @@ use crate::workload::{Played, Profile, Scale, Workload, draws, play_on};
 const SCALE: Scale = Scale { pages_max: 16, steps_max: 60, journal_pages_max: 24, views: false };
 /// So many places of each workload for each fault.
 const PLACES: usize = 3;
+/// So many power cuts of a place, besides the one at its end.
+const CUTS: usize = 2;
 /// One workload of the simulated disk's dose in so many: a place takes a hundred times as long here.
 const ONE_OF_THE_DOSE: u32 = 5;
 
+/// A file system with less room than this is full: no journal fits.
+const FULL_BYTES: u64 = 32 << 10;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
@@ -145,7 +149,8 @@ impl<'a> Trial<'a> {
         self.rig.device.insert(self.before.clone());
         self.rig.mount()?;
         let mut histories = self.histories();
-        let mut full = Full { ballast: self.rig.root().join("ballast"), taken: false };
+        self.rig.device.record(histories.clone());
+        let mut full = Full { ballast: self.rig.root().join("ballast"), taken: false, was_full: false };
         let mut begun = 0;
         if fault.operation != Operation::Space {
             self.rig.device.fail(Some(of_device(fault, place)));
@@ -170,13 +175,21 @@ impl<'a> Trial<'a> {
                 Told::Durable(_) if std::mem::take(&mut refused) => same_commit += 1,
                 _ => {}
             }
+            device.tell(map, told.clone());
             if let Some(history) = histories.get_mut(map) {
                 history.hear(told);
             }
         });
-        counts.places += 1;
-        counts.same_commit += same_commit;
-        let looked = look(&played, refusals, &mut histories, counts);
+        let log = device.take_log().ok_or_else(|| Failure::Rig("nothing was recorded".into()))?;
+        let struck = if fault.operation == Operation::Space { full.was_full } else { device.failed() > 0 };
+        if struck {
+            counts.places += 1;
+            counts.same_commit += same_commit;
+        } else {
+            counts.not_struck += 1;
+        }
+        let mut none = Counts::default();
+        let looked = look(&played, refusals, &mut histories, if struck { counts } else { &mut none });
         // What is in the page cache and was never written is lost, or is written now: the file system decides.
         self.rig.device.fail(None);
         full.give();
@@ -186,7 +199,24 @@ impl<'a> Trial<'a> {
         let cut = Cut { position: 0, survivors: Vec::new(), unflushed: 0, tear: None };
         let image = Image { cut, media: self.rig.device.media(), histories };
         counts.images += 1;
-        check(self.rig, &image, random).map(drop)
+        check(self.rig, &image, random)?;
+        if fault.operation == Operation::Space {
+            // Whoever recovers there needs the room that the ballast takes, and is told so.
+            return Ok(());
+        }
+        // Or the power goes before anybody writes again what a flush that failed did not make durable.
+        let never_torn = self.rig.file_system().never_torn();
+        let mut cuts = vec![images::at_the_end(&log)];
+        cuts.extend(images::draw(&log, never_torn, CUTS, random));
+        images::in_order(&mut cuts);
+        for image in images::develop(&log, &cuts) {
+            counts.images += 1;
+            check(self.rig, &image, random).map_err(|failure| match failure {
+                Failure::Violation(what) => Failure::Violation(format!("{what}\n  power {}", image.cut)),
+                other => other,
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +238,7 @@ fn of_device(fault: Fault, after: u64) -> DeviceFault {
 struct Full {
     ballast: PathBuf,
     taken: bool,
+    was_full: bool,
 }
 
 impl Full {
@@ -215,6 +246,8 @@ impl Full {
         self.taken = true;
         // Whatever fails here, the disk is as full as it gets.
         let _ = fill(&self.ballast);
+        let left = self.ballast.parent().and_then(|folder| rustix::fs::statvfs(folder).ok());
+        self.was_full |= left.is_some_and(|left| left.f_bavail * left.f_frsize < FULL_BYTES);
     }
 
     fn give(&mut self) {

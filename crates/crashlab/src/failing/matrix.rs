@@ -90,11 +90,13 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How attempts with one fault ended. The first six add up: an attempt ends in one way.
+/// How attempts with one fault ended. Those that struck end in one of five ways: they went on, were refused, in doubt, failed or ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Places at which the fault struck while a workload was played.
     pub places: u64,
+    /// Places that the workload, played once more, did not come to: nothing was tried there.
+    pub not_struck: u64,
     /// Nobody was told anything: every commit was acknowledged.
     pub went_on: u64,
     /// A commit was refused as *not committed*, and the rest of the workload went on.
@@ -121,6 +123,7 @@ impl Counts {
     /// Both together.
     pub fn add(&mut self, other: &Counts) {
         self.places += other.places;
+        self.not_struck += other.not_struck;
         self.went_on += other.went_on;
         self.not_committed += other.not_committed;
         self.in_doubt += other.in_doubt;
@@ -136,6 +139,7 @@ impl Counts {
     fn columns(&self) -> [u64; COLUMNS.len()] {
         [
             self.places,
+            self.not_struck,
             self.went_on,
             self.not_committed,
             self.in_doubt,
@@ -150,8 +154,9 @@ impl Counts {
     }
 }
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "places",
+    "not struck",
     "went on",
     "not committed",
     "in doubt",

@@ -150,7 +150,10 @@ fn try_fault(
     for in_recovery in [false, true] {
         let mut place = Place { workload, fault, call: 0, in_recovery };
         let mut random = place.draws();
-        let image = if in_recovery { Some(recovery::image(workload, plant, &mut random)?) } else { None };
+        let image = if in_recovery { recovery::image(workload, plant, &mut random)? } else { None };
+        if in_recovery && image.is_none() {
+            continue;
+        }
         let calls = match &image {
             Some((disk, _)) => recovery::calls(workload, disk, place.kind()),
             None => playing::calls(workload, plant, place.kind()),

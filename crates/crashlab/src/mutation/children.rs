@@ -1,6 +1,7 @@
 //! The program that was built anew: building it, asking it, and what it answers.
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -13,8 +14,12 @@ use crate::outcome::Failure;
 
 /// The environment variable that names the switch that is out.
 const VARIABLE: &str = "STEADFAST_KNOCK_OUT";
-/// The whole suite takes seconds.
+/// A suite that takes this long hangs, unless it takes as long with nothing left out.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// So many times as long as with nothing left out.
+const PATIENCE: f64 = 10.0;
+/// How a program ends by its own fault: abort, and accesses to memory that is not there.
+const OWN_SIGNALS: [i32; 4] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL];
 const AT_A_TIME: usize = 2;
 
 /// What the program is asked for.
@@ -77,6 +82,9 @@ pub(super) fn build() -> Result<PathBuf, Failure> {
 /// Every switch, by name.
 pub(super) fn switches(program: &Path) -> Result<Vec<Switch>, Failure> {
     let output = Command::new(program).args(["mutate", "--child", "list"]).output().map_err(rig)?;
+    if !output.status.success() {
+        return Err(rig(format!("its list of switches: {}", output.status)));
+    }
     let mut switches: Vec<Switch> = serde_json::from_slice(&output.stdout).map_err(rig)?;
     switches.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(twice) = switches.windows(2).find(|pair| pair[0].name == pair[1].name) {
@@ -89,6 +97,7 @@ pub(super) fn switches(program: &Path) -> Result<Vec<Switch>, Failure> {
 pub(super) fn try_all(
     program: &Path,
     switches: &[Switch],
+    whole: &Attempt,
     options: &Options,
 ) -> Result<Vec<Attempt>, Failure> {
     let next = Mutex::new(0..switches.len());
@@ -99,7 +108,7 @@ pub(super) fn try_all(
             let Some(switch) = index.and_then(|index| Some((index, switches.get(index)?))) else {
                 return Ok(done);
             };
-            let attempt = try_one(program, Some(&switch.1.name), options)?;
+            let attempt = try_one(program, Some(&switch.1.name), Some(whole), options)?;
             eprintln!("{:?} {:.1}s  {} ({})", attempt.end, attempt.seconds, switch.1.name, attempt.said);
             done.push((switch.0, attempt));
         }
@@ -116,8 +125,15 @@ pub(super) fn try_all(
     Ok(done.into_iter().map(|(_, attempt)| attempt).collect())
 }
 
-/// Runs the suite with this switch out.
-pub(super) fn try_one(program: &Path, out: Option<&str>, options: &Options) -> Result<Attempt, Failure> {
+/// Runs the suite with this switch out. `whole` is how it ended with none.
+pub(super) fn try_one(
+    program: &Path,
+    out: Option<&str>,
+    whole: Option<&Attempt>,
+    options: &Options,
+) -> Result<Attempt, Failure> {
+    let deadline =
+        DEADLINE.max(Duration::from_secs_f64(whole.map_or(300.0, |whole| PATIENCE * whole.seconds)));
     let begun = Instant::now();
     let mut command = Command::new(program);
     command.args(["mutate", "--child", "suite", "--seed", &options.seed.to_string()]);
@@ -132,7 +148,7 @@ pub(super) fn try_one(program: &Path, out: Option<&str>, options: &Options) -> R
         if let Some(status) = child.try_wait().map_err(rig)? {
             break Some(status);
         }
-        if begun.elapsed() > DEADLINE {
+        if begun.elapsed() > deadline {
             child.kill().and_then(|()| child.wait()).map_err(rig)?;
             break None;
         }
@@ -153,8 +169,11 @@ pub(super) fn try_one(program: &Path, out: Option<&str>, options: &Options) -> R
             (None, Some(0)) => attempt(End::Passed, answer.reached, answer.said),
             _ => Err(rig(format!("the suite ended with {status} and said {said:?}"))),
         },
-        // 101: Rust's panics; without a code: a signal, as an abort is one.
-        (Some(status), _) if status.code().is_none_or(|code| code == 101) => {
+        // 101: Rust's panics.
+        (Some(status), _)
+            if status.code() == Some(101)
+                || status.signal().is_some_and(|signal| OWN_SIGNALS.contains(&signal)) =>
+        {
             attempt(End::Panicked, 1, status.to_string())
         }
         (Some(status), _) => Err(rig(format!("the suite ended with {status} and said {said:?}"))),

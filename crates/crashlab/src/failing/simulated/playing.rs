@@ -9,14 +9,17 @@ use steadfast::{AtomicMapping, Error, ErrorKind};
 use super::{On, Place, disk_of, file, images, is_the_disks, journal};
 use crate::failing::matrix::Counts;
 use crate::history::{Content, History, Told, difference};
-use crate::workload::{Played, Workload, play, play_on};
+use crate::workload::{Played, Workload, play_on};
 
 /// How often the undisturbed workload asks for this.
 pub(super) fn calls(workload: &Workload, plant: fn(&SimDisk), kind: CallKind) -> u64 {
     let disk = disk_of(workload, plant);
     // Whoever fails here fails at the first place as well.
-    let _ = play(workload, &On(&disk), &mut |_, _| {});
-    disk.calls(Some(kind))
+    let played = play_on(workload, &On(&disk), &mut |_, _| {});
+    // Before the maps are dropped: the disk is well again by then.
+    let calls = disk.calls(Some(kind));
+    drop(played);
+    calls
 }
 
 pub(super) fn histories(workload: &Workload) -> Vec<History> {
@@ -32,6 +35,7 @@ pub(super) fn try_place(place: &Place<'_>, plant: fn(&SimDisk), counts: &mut Cou
         // Not every program lives to be told.
         disk.stop_at(random.random_range(1..150));
     }
+    let mut own = Counts::default();
     let mut trial = Trial {
         disk: &disk,
         histories: histories(place.workload),
@@ -40,14 +44,22 @@ pub(super) fn try_place(place: &Place<'_>, plant: fn(&SimDisk), counts: &mut Cou
         refused: None,
         refusals: 0,
         told_late: 0,
-        counts,
+        counts: &mut own,
         random,
         verdict: Ok(()),
     };
     let played = play_on(place.workload, &On(&disk), &mut |map, told| trial.hear(map, told));
-    trial.counts.places += 1;
+    let struck = disk.calls(Some(place.kind())) >= place.call;
     std::mem::replace(&mut trial.verdict, Ok(()))?;
-    trial.end(played)
+    trial.end(played)?;
+    if struck {
+        counts.places += 1;
+        counts.add(&own);
+    } else {
+        // Judged like all others, and no evidence of anything.
+        counts.not_struck += 1;
+    }
+    Ok(())
 }
 
 struct Trial<'a, R> {

@@ -9,35 +9,44 @@ use crate::failing::matrix::Counts;
 use crate::history::{History, Told};
 use crate::workload::{Stage, Workload, play};
 
-/// The disk of a program that ended somewhere in its workload, and what it had been told.
+/// So many ends of a program are drawn for one that leaves something to recover.
+const ENDS: usize = 16;
+
+/// The disk of a program that ended somewhere in its workload with a journal left, and what it had been told. `None` where no end
+/// that was drawn leaves one.
 pub(super) fn image(
     workload: &Workload,
     plant: fn(&SimDisk),
     random: &mut impl Rng,
-) -> Result<(SimDisk, Vec<History>), String> {
+) -> Result<Option<(SimDisk, Vec<History>)>, String> {
     let whole = disk_of(workload, plant);
     play(workload, &On(&whole), &mut |_, _| {}).map_err(|error| format!("nothing failed, but {error}"))?;
-    let disk = disk_of(workload, plant);
-    disk.stop_at(random.random_range(1..=whole.operations().max(1)));
-    let mut histories = super::playing::histories(workload);
-    // However it ends: what it was told counts.
-    let _ = play(workload, &On(&disk), &mut |map, told| histories[map].hear(told));
-    let unsynced = disk.power_cuts(random.next_u64(), 4, 4);
-    let image = match rand::seq::IteratorRandom::choose(unsynced, random) {
-        Some(survivors) if random.random() => disk.power_cut(&survivors),
-        _ => disk.killed(),
-    };
-    Ok((image, histories))
+    for _ in 0..ENDS {
+        let disk = disk_of(workload, plant);
+        disk.stop_at(random.random_range(1..=whole.operations().max(1)));
+        let mut histories = super::playing::histories(workload);
+        // However it ends: what it was told counts.
+        let _ = play(workload, &On(&disk), &mut |map, told| histories[map].hear(told));
+        let unsynced = disk.power_cuts(random.next_u64(), 4, 4);
+        let image = match rand::seq::IteratorRandom::choose(unsynced, random) {
+            Some(survivors) if random.random() => disk.power_cut(&survivors),
+            _ => disk.killed(),
+        };
+        if (0..workload.maps.len()).any(|map| image.exists(super::journal(map))) {
+            return Ok(Some((image, histories)));
+        }
+    }
+    Ok(None)
 }
 
 /// How often an undisturbed recovery asks for this.
 pub(super) fn calls(workload: &Workload, image: &SimDisk, kind: CallKind) -> u64 {
     let disk = image.killed();
-    for map in 0..workload.maps.len() {
-        // One that is refused is the judge's affair, not the counter's.
-        let _ = open(workload, &disk, map).and_then(AtomicMapping::close);
-    }
-    disk.calls(Some(kind))
+    // One that is refused is the judge's affair, not the counter's.
+    let opened: Vec<_> = (0..workload.maps.len()).map(|map| open(workload, &disk, map)).collect();
+    let calls = disk.calls(Some(kind));
+    drop(opened);
+    calls
 }
 
 fn open(workload: &Workload, disk: &SimDisk, map: usize) -> Result<AtomicMapping, Error> {
@@ -55,7 +64,6 @@ pub(super) fn try_place(
     let disk = image.killed();
     place.inject(&disk, &mut random);
     let mut histories = histories.to_vec();
-    counts.recoveries += 1;
     let mut failed = false;
     let mut held = Vec::new();
     for (map, history) in histories.iter_mut().enumerate() {
@@ -80,7 +88,12 @@ pub(super) fn try_place(
             Err(error) => failed |= accept(&error)?,
         }
     }
-    counts.recoveries_failed += u64::from(failed);
+    if disk.calls(Some(place.kind())) < place.call {
+        counts.not_struck += 1;
+    } else {
+        counts.recoveries += 1;
+        counts.recoveries_failed += u64::from(failed);
+    }
     counts.images += images::judge(&disk, &histories, 2, &mut random)?;
     disk.clear_failures();
     drop(held);
