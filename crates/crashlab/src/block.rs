@@ -49,7 +49,7 @@ pub struct Options {
     /// Who notes what happens to the disk
     #[arg(long, value_enum, default_value_t = Recorder::Own)]
     pub recorder: Recorder,
-    /// The disk says of each flush that it is done, and does nothing: this must be found
+    /// The disk says of the flushes of one commit that they are done, and does nothing: this must be found
     #[arg(long)]
     pub lying_disk: bool,
     /// Disks that are worked on at once: most of the time they wait for the kernel
@@ -97,6 +97,8 @@ pub struct Figures {
     pub in_flight: u64,
     /// Those that the file system's own repair tool had to see first: a tear went through its super block.
     pub repaired: u64,
+    /// Of a disk that lies: those that its file system did not survive, which are not judged. On an honest disk the first ends the run.
+    pub unmountable: u64,
     /// Images by workload.
     pub by_workload: BTreeMap<String, u64>,
     /// What could not be tried.
@@ -124,6 +126,9 @@ impl fmt::Display for Figures {
         )?;
         if self.repaired > 0 {
             writeln!(f, "  {} had to be repaired by the file system's own tool first", self.repaired)?;
+        }
+        if self.unmountable > 0 {
+            writeln!(f, "  {} more could not be mounted", self.unmountable)?;
         }
         let by_workload: Vec<String> =
             self.by_workload.iter().map(|(name, images)| format!("{name} {images}")).collect();
@@ -192,6 +197,7 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
             replayed: 0,
             in_flight: 0,
             repaired: 0,
+            unmountable: 0,
             by_workload: BTreeMap::new(),
             lacking,
             violations: 0,
@@ -214,7 +220,13 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
     });
     let mut figures = run.figures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     figures.seconds = started.elapsed().as_secs_f64();
-    failed.map_or(Ok(figures), Err)
+    match failed {
+        Some(failure) => Err(failure),
+        None if options.lying_disk => {
+            Err(Failure::Rig(format!("a disk that lies was not noticed:\n{figures}")))
+        }
+        None => Ok(figures),
+    }
 }
 
 impl Run<'_> {
@@ -224,7 +236,7 @@ impl Run<'_> {
 
     fn is_done(&self) -> bool {
         let mut images = 0;
-        self.count(|figures| images = figures.images);
+        self.count(|figures| images = figures.images + figures.unmountable);
         images >= self.options.images || self.ended.load(Ordering::Relaxed)
     }
 
@@ -275,7 +287,7 @@ impl Run<'_> {
             other => other,
         };
         let log = log.map_err(told)?;
-        let log = if self.options.lying_disk { log.of_a_disk_that_lies() } else { log };
+        let log = if self.options.lying_disk { log.of_a_disk_that_lies(&mut random) } else { log };
         let (writes, flushes) = log.counts();
         self.count(|figures| {
             figures.recordings += 1;
@@ -289,7 +301,8 @@ impl Run<'_> {
             if self.is_done() {
                 break;
             }
-            let (found, within) = self.image(rig, &image, &name, false, &mut random).map_err(told)?;
+            let checked = self.image(rig, &image, &name, false, &mut random).map_err(told)?;
+            let Some((found, within)) = checked else { continue };
             if !random.random_ratio(1, ONE_CHECK_CUT_IN) {
                 continue;
             }
@@ -319,6 +332,7 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// `None` if a disk that lies took the file system with it.
     fn image(
         &self,
         rig: &mut Rig,
@@ -326,11 +340,20 @@ impl Run<'_> {
         name: &str,
         in_recovery: bool,
         random: &mut impl rand::Rng,
-    ) -> Result<(check::Found, Log), Failure> {
-        let (found, log) = check::check(rig, image, random).map_err(|failure| match failure {
+    ) -> Result<Option<(check::Found, Log)>, Failure> {
+        let checked = check::check(rig, image, random);
+        if self.options.lying_disk
+            && matches!(&checked, Err(Failure::Rig(what)) if what.contains(file_system::UNMOUNTABLE))
+        {
+            self.count(|figures| figures.unmountable += 1);
+            return Ok(None);
+        }
+        let (found, log) = checked.map_err(|failure| match failure {
             Failure::Violation(what) => {
                 let kept = if self.options.lying_disk {
-                    "no, it was meant to be".to_owned()
+                    let mut unmountable = 0;
+                    self.count(|figures| unmountable = figures.unmountable);
+                    format!("no, it was meant to be; {unmountable} before it could not be mounted")
                 } else {
                     evidence::keep(rig.file_system(), &image.media)
                 };
@@ -347,6 +370,6 @@ impl Run<'_> {
             figures.repaired += u64::from(found.repaired);
             *figures.by_workload.entry(name.to_owned()).or_default() += 1;
         });
-        Ok((found, log))
+        Ok(Some((found, log)))
     }
 }

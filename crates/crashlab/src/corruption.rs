@@ -105,10 +105,7 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
             earlier: base.earlier.clone(),
         });
     }
-    for number in 0..options.sessions {
-        let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(number);
-        all.extend(pairs::drawn(seed, 100 + number).map_err(Failure::Rig)?);
-    }
+    all.extend(pairs::drawn(options.seed, options.sessions)?);
     let mut figures =
         Figures { pairs: all.len() as u64, cases: 0, ahead: 0, kinds: BTreeMap::new(), seconds: 0.0 };
     for (index, made) in all.iter().enumerate() {

@@ -19,6 +19,9 @@ use crate::outcome::Failure;
 /// So long a file system may be busy with what is not ours.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// In the rig's failure where a file system cannot be mounted any more, not even after its own repair.
+pub(super) const UNMOUNTABLE: &str = "did not survive the power cut";
+
 /// A file system that is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -159,11 +162,11 @@ impl Rig {
             FileSystem::Xfs => output(Command::new("xfs_repair").arg(&self.loop_device), 0),
             FileSystem::Btrfs => Err("and it has no repair that keeps what was synced".to_owned()),
         };
-        let failed = |error: String| {
-            Failure::Rig(format!("{} did not survive the power cut: {refused}; {error}", self.file_system))
-        };
+        let file_system = self.file_system;
+        let failed = |error: String| Failure::Rig(format!("{file_system} {UNMOUNTABLE}: {refused}; {error}"));
         repair.map_err(failed)?;
-        self.mount().map(|()| true)
+        self.mount_as_it_is().map_err(|error| failed(format!("repaired: {error}")))?;
+        Ok(true)
     }
 
     fn mount_as_it_is(&mut self) -> rustix::io::Result<()> {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::judge::{By, copy_pair, judge, judge_plain};
-use super::process::{Moment, Process};
+use super::judge::{By, copy_pair, journal_of, judge, judge_plain};
+use super::lock::has_lock;
+use super::process::{Heard, Moment, PATIENCE, Process};
 use super::script::{Op, Script, bytes_of};
 use super::tally::Tally;
 use super::{Run, rig, violation};
@@ -86,20 +87,27 @@ pub(super) fn run(run: &mut Run<'_>, steadfast: &Path, tally: &mut Tally) -> Res
 
     copy_pair(&path, "killed")?;
     if !run.number.is_multiple_of(4) {
+        let waits = journal_of(&path).exists();
         let mut recovery = Process::start(&mut command(&["recover"]))?;
-        std::thread::sleep(tally.usual_recovery.mul_f64(1.2 * run.share()));
-        tally.killed_in_recovery += u64::from(recovery.kill()?);
+        until_it_recovers(&recovery)?;
+        std::thread::sleep(tally.usual_recovery.mul_f64(run.share()));
+        let killed = recovery.kill()?;
+        // One that had nothing to recover, or was through with it, was not killed in it.
+        tally.killed_in_recovery += u64::from(killed && waits && journal_of(&path).exists());
     }
     // By the library and by the command: the same.
     let copy = copy_pair(&path, "copy")?;
     let started = Instant::now();
     let recovered = command(&["recover", "--json"]).output().map_err(rig("steadfast recover"))?;
-    tally.usual_recovery = started.elapsed();
+    let took = started.elapsed();
     if !recovered.status.success() {
         return violation(format!("recover: {}", String::from_utf8_lossy(&recovered.stderr)));
     }
     let told: serde_json::Value =
         serde_json::from_slice(&recovered.stdout).map_err(rig("steadfast recover --json"))?;
+    if told["journal_found"] == true {
+        tally.usual_recovery = took;
+    }
     let replayed = told["replayed_commits"].as_u64().unwrap_or(0) > 0;
     tally.recoveries_that_replayed += u64::from(replayed);
     let found = judge_plain(&path, &history, run.spoil, tally)?;
@@ -108,6 +116,18 @@ pub(super) fn run(run: &mut Run<'_>, steadfast: &Path, tally: &mut Tally) -> Res
     let found_in_copy = judge(&copy, &history, by, false, &mut tally.clone())?;
     if found != found_in_copy {
         return violation(format!("the command recovers state {found}, the library state {found_in_copy}"));
+    }
+    Ok(())
+}
+
+/// Waits until a recovery has the file's lock. One that ends before that is seen is over.
+fn until_it_recovers(recovery: &Process) -> Result<(), Failure> {
+    let started = Instant::now();
+    while !has_lock(recovery.id()) && recovery.output.next(Duration::ZERO) != Heard::End {
+        if started.elapsed() > PATIENCE {
+            return violation(format!("`steadfast recover` has no lock and does not end for {PATIENCE:?}"));
+        }
+        std::thread::yield_now();
     }
     Ok(())
 }

@@ -148,6 +148,9 @@ pub(super) fn judge_plain(
     if journal_of(path).exists() {
         return violation(format!("{}: a journal stands beside it after recovery", path.display()));
     }
+    if rustix::fs::lgetxattr(path, "user.steadfast", &mut [0; 256][..]).is_ok() {
+        return violation(format!("{}: it carries a mark after recovery", path.display()));
+    }
     if spoil {
         spoil_a_byte(path).map_err(rig("spoiling a byte"))?;
     }
@@ -170,4 +173,24 @@ fn spoil_a_byte(path: &Path) -> std::io::Result<()> {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at)?;
     file.write_all_at(&[!byte[0]], at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kills::Part;
+
+    #[test]
+    fn a_file_that_still_carries_a_mark_is_a_violation() {
+        // On the disk that has the build: not every folder for temporary files has room for marks.
+        let program = std::env::current_exe().unwrap();
+        let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let path = folder.path().join("state-0");
+        fs::write(&path, b"state").unwrap();
+        let judged =
+            || judge_plain(&path, &History::new(b"state".to_vec()), false, &mut Tally::of(Part::Command));
+        assert_eq!(judged(), Ok(0));
+        rustix::fs::setxattr(&path, "user.steadfast", b"mark", rustix::fs::XattrFlags::empty()).unwrap();
+        assert!(matches!(judged(), Err(Failure::Violation(what)) if what.contains("a mark")));
+    }
 }

@@ -142,7 +142,7 @@ impl Scene {
         let path = run.folder.join(self.script.name());
         let mut waiter = self.waiter(run, "never")?;
         self.kill_holder(run, tally)?;
-        // It recovers from when it has the lock until it says that the file is open.
+        // It recovers from when it has the lock until the open returns: then it makes its copy, and only then says so.
         let dead = Instant::now();
         while !has_lock(waiter.id()) {
             if dead.elapsed() > PROMPT {
@@ -153,7 +153,7 @@ impl Scene {
         tally.waited(dead.elapsed());
         std::thread::sleep(RECOVERY.mul_f64(run.share()));
         let killed = waiter.kill()?;
-        let opened = !waiter.output.rest()?.is_empty();
+        let opened = run.folder.join("never").exists() || !waiter.output.rest()?.is_empty();
         tally.killed_in_recovery += u64::from(killed && !opened);
         let history = history(&self.script, self.ear.files[0]);
         judge(&path, &history, By::Opening, run.spoil, tally).map(drop)
@@ -187,7 +187,8 @@ fn has_open(pid: u32, path: &Path) -> bool {
     descriptors.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == path))
 }
 
-fn has_lock(pid: u32) -> bool {
+/// Has this process a lock on any file that it has open?
+pub(super) fn has_lock(pid: u32) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
     descriptors
         .flatten()
