@@ -8,7 +8,7 @@ mod page;
 mod steps;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -125,7 +125,7 @@ fn write_page(root: &Path, outcomes: &[Outcome]) -> Result<(), String> {
 /// One step. What it lacks here is told and is no failure; a violation is one.
 fn attempt(root: &Path, step: Step) -> Result<Outcome, String> {
     const LACKING: i32 = 77;
-    let figures_at: PathBuf = root.join("target/proof-figures.json");
+    let figures_at = kept::figures(root, &step)?;
     let _ = fs::remove_file(&figures_at);
     let mut command = if step.program == steps::CARGO {
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::steps::Step;
 use super::{Outcome, commit};
 
-const TARGETS: [&str; 2] = ["journal", "apply"];
+const TARGETS: [(&str, &str); 2] =
+    [("journal", "Fuzzing the journal"), ("apply", "Fuzzing what `apply` reads")];
 const SECONDS: &str = "1800";
 
 /// A target that runs, or cannot.
@@ -23,13 +24,13 @@ struct Running {
     log: PathBuf,
 }
 
-fn step(target: &str) -> Step {
+fn step((target, title): (&str, &'static str)) -> Step {
     // A folder of its own for what it finds on the way: the corpus in the repository stays as it is.
     let arguments = format!(
         "fuzz run {target} target/fuzz-corpus/{target} fuzz/corpus/{target} -- -max_total_time={SECONDS} -timeout=20 -rss_limit_mb=4096"
     );
     Step {
-        title: "Fuzzing",
+        title,
         program: super::steps::CARGO,
         arguments: arguments.split_whitespace().map(str::to_owned).collect(),
         // libFuzzer's instrumentation is unstable; no other part of the toolchain needs to be.

@@ -18,6 +18,13 @@ fn place(root: &Path, step: &Step) -> PathBuf {
     folder(root).join(name).with_extension("json")
 }
 
+/// Where a step leaves its figures: several can be under way.
+pub(super) fn figures(root: &Path, step: &Step) -> Result<PathBuf, String> {
+    let folder = folder(root);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(place(root, step).with_extension("figures.json"))
+}
+
 pub(super) fn keep(root: &Path, outcome: &Outcome) -> Result<(), String> {
     let Outcome { step, commit, text, figures, seconds } = outcome;
     let kept = json!({ "commit": commit, "text": text, "figures": figures, "seconds": seconds });

@@ -68,11 +68,19 @@ fn forged(pair: &Pair, journal: &[u8], how: Resolution) {
     let disk = pair.disk(journal).expect("a disk");
     match recover_on(Arc::new(disk.clone()), DATA, how) {
         Ok(recovery) => {
-            // The newest anchor that could have been counted up to: an impossible one is passed over.
-            let sane = |anchor: &&seal::Anchor| anchor.sequence.max(anchor.through) < u64::MAX / 2;
+            // The newest anchor that could have been counted up to: an impossible one is passed over. Of two with one number either
+            // may be meant.
+            let sane = |anchor: &&seal::Anchor| {
+                anchor.sequence.max(anchor.through) < u64::MAX / 2
+                    && seal::number(journal, anchor.at + 48) <= i64::MAX as u64
+            };
             let anchors = seal::anchors(journal);
-            let anchor = anchors.iter().rev().find(sane);
-            for record in anchor.map(|anchor| seal::chain(journal, anchor)).unwrap_or_default() {
+            let mut newest = anchors.iter().rev().filter(sane);
+            let anchor = newest.next();
+            let twins = anchor.is_some_and(|one| newest.any(|other| other.sequence == one.sequence));
+            for record in
+                anchor.filter(|_| !twins).map(|anchor| seal::chain(journal, anchor)).unwrap_or_default()
+            {
                 let within = record.table_entries(journal).all(|(at, count)| {
                     count > 0 && at.checked_add(count).is_some_and(|end| end <= record.len)
                 });
