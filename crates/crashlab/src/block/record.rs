@@ -10,7 +10,7 @@ use rand::RngExt;
 use steadfast::Mapping;
 
 use super::file_system::Rig;
-use super::log::Log;
+use super::log::{Entry, Log};
 use crate::history::{History, Told};
 use crate::outcome::Failure;
 use crate::real::Folder;
@@ -61,7 +61,11 @@ pub(super) fn library(rig: &mut Rig, workload: &Workload) -> Result<Log, Failure
     let played = play(workload, &Folder(rig.root()), &mut |file, told| device.tell(file, told));
     rig.unmount()?;
     played.map_err(|error| Failure::Violation(format!("a workload failed on a sound disk: {error}")))?;
-    rig.device.take_log().ok_or_else(|| Failure::Rig("nothing was recorded".into()))
+    let log = rig.device.take_log().ok_or_else(|| Failure::Rig("nothing was recorded".into()))?;
+    if log.entries.iter().any(|entry| matches!(entry, Entry::Told(_, Told::NotCommitted))) {
+        return Err(Failure::Violation("a commit was refused on a sound disk".into()));
+    }
+    Ok(log)
 }
 
 /// Stores into a kernel's mapping, and syncs it: what was synced is there, with the file's length and name; what was not may be.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use steadfast::disk::{Disk, SimDisk, SyncPoint};
 use steadfast::{AtomicMapping, AtomicOptions, Error};
 
-use crate::history::History;
+use crate::history::{History, Told};
 use crate::workload::{MapPlan, Profile, Scale, Stage, Workload, draws, play};
 
 /// Small files and few steps: many short workloads find more than few long ones, and what they find is read more easily.
@@ -39,6 +39,8 @@ pub(super) struct Played {
     pub(super) disk: SimDisk,
     pub(super) histories: Vec<History>,
     pub(super) error: Option<Error>,
+    /// A commit was *not committed*.
+    pub(super) refused: bool,
 }
 
 /// The seed of the case of this number. Its last decimal is the profile's number, so that all profiles get their turn.
@@ -97,8 +99,13 @@ impl Case {
         }
         let maps = 0..self.workload.maps.len();
         let mut histories: Vec<History> = maps.map(|map| History::new(self.workload.initial(map))).collect();
-        let error = play(&self.workload, &OnSim(&disk), &mut |map, told| histories[map].hear(told)).err();
-        Played { disk, histories, error }
+        let mut refused = false;
+        let error = play(&self.workload, &OnSim(&disk), &mut |map, told| {
+            refused |= matches!(told, Told::NotCommitted);
+            histories[map].hear(told);
+        })
+        .err();
+        Played { disk, histories, error, refused }
     }
 
     /// The operations before the stop and the one that it is in, for reading.
@@ -112,6 +119,9 @@ impl Case {
         let whole = self.play(None, true);
         if let Some(error) = whole.error {
             return Err(format!("an error although nothing went wrong: {error}"));
+        }
+        if whole.refused {
+            return Err("a commit was refused although nothing went wrong".to_owned());
         }
         let mut stops = Vec::new();
         for (line, operation) in whole.disk.trace().iter().zip(1..) {
