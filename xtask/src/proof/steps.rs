@@ -80,10 +80,10 @@ pub(super) fn all(dose: Dose) -> Vec<Step> {
     steps.push(Step::rig("Corruption", &either("corrupt --seed 1", "corrupt --seed 20261125")));
     steps.push(Step::rig("Kills", &either("kill --runs 16 --seed 1", "kill --runs 200 --seed 20261125")));
     steps.push(Step::rig("Mutations", &either("mutate --sample 8", "mutate")));
-    // Not every sync is one that random workloads come by: nobody adopts, discards or copies there.
+    // Nobody adopts, discards or copies there: the syncs of all other work.
     steps.push(Step::rig(
-        "Syncs left out, in the simulated states of a change",
-        "mutate --by sim --kind sync --at-least 13",
+        "Mutations, found by the simulated states of a change",
+        "mutate --by sim --kind sync --only anchor --only checkpoint --only close --only durable --only flush --only fresh --only open",
     ));
     if dose == Dose::Long {
         steps.push(Step::tests(
