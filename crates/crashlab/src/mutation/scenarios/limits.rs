@@ -1,6 +1,7 @@
 //! Disks that are full and files that may not become longer: met before anything happened, or not at all.
 
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use steadfast::disk::SimDisk;
 use steadfast::store::{Batch, Extent, Flush, JournaledFile, Resolution, Store, recover_on};
@@ -13,6 +14,8 @@ use super::rig::{
 use super::watched::Watched;
 
 const ENOSPC: i32 = 28;
+/// A thread that is to do something has done it by then.
+const PROMPT: Duration = Duration::from_secs(20);
 
 pub(super) fn all() -> Found {
     full_disks()?;
@@ -161,7 +164,7 @@ fn published_cuts_beside() -> Found {
     let mut store = super::rig::opened(options.open_on(watched, FILE))?;
     let cut = Batch { len_min: 2 * BLOCK as u64, len: 2 * BLOCK as u64, extents: &[], bytes: &[] };
     let ticket = store.commit_async(&cut).map_err(|error| format!("cut: {error}"))?;
-    begun.recv().map_err(|_| "nobody flushes the cut")?;
+    begun.recv_timeout(PROMPT).map_err(|_| "nobody flushes the cut")?;
     fits(change(&mut store, 10 * BLOCK, &[(5 * BLOCK, BLOCK)], Flush::Later), "growth")?;
     drop(recorded);
     ticket.wait().map_err(|error| format!("cut: {error}"))?;
