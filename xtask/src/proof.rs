@@ -135,6 +135,8 @@ fn attempt(root: &Path, step: Step) -> Result<Outcome, String> {
         rig
     };
     eprintln!("xtask: {step}");
+    // Not what stands there at its end.
+    let commit = commit();
     let started = Instant::now();
     let output = command
         .args(&step.arguments)
@@ -152,11 +154,11 @@ fn attempt(root: &Path, step: Step) -> Result<Outcome, String> {
                 .ok()
                 .and_then(|text| serde_json::from_str(&text).ok())
                 .unwrap_or(serde_json::Value::Null);
-            Ok(Outcome { step, commit: commit(), text: Some(text), figures, seconds })
+            Ok(Outcome { step, commit, text: Some(text), figures, seconds })
         }
         Some(LACKING) => {
             let figures = "not tried on this machine".into();
-            Ok(Outcome { step, commit: commit(), text: None, figures, seconds })
+            Ok(Outcome { step, commit, text: None, figures, seconds })
         }
         _ => Err(format!("{step}: {}", output.status)),
     }

@@ -16,6 +16,7 @@ const SECONDS: &str = "1800";
 pub(super) struct Fuzzer {
     running: Result<Running, String>,
     step: Step,
+    commit: String,
     started: Instant,
 }
 
@@ -54,7 +55,12 @@ pub(super) fn steps() -> Vec<Step> {
 pub(super) fn start(root: &Path, steps: Vec<Step>) -> Vec<Fuzzer> {
     steps
         .into_iter()
-        .map(|step| Fuzzer { running: start_one(root, &step), step, started: Instant::now() })
+        .map(|step| Fuzzer {
+            running: start_one(root, &step),
+            step,
+            commit: commit(),
+            started: Instant::now(),
+        })
         .collect()
 }
 
@@ -93,18 +99,12 @@ fn start_one(root: &Path, step: &Step) -> Result<Running, String> {
 impl Fuzzer {
     /// Waits for its end. A finding is a failure.
     pub(super) fn finish(self) -> Result<Outcome, String> {
-        let Fuzzer { running, step, started } = self;
+        let Fuzzer { running, step, commit, started } = self;
         let mut running = match running {
             Ok(running) => running,
             Err(lacking) => {
                 eprintln!("xtask: NOT TESTED: this machine lacks {lacking}");
-                return Ok(Outcome {
-                    step,
-                    commit: commit(),
-                    text: None,
-                    figures: lacking.into(),
-                    seconds: 0.0,
-                });
+                return Ok(Outcome { step, commit, text: None, figures: lacking.into(), seconds: 0.0 });
             }
         };
         let status = running.child.wait().map_err(|error| format!("{step}: {error}"))?;
@@ -121,7 +121,7 @@ impl Fuzzer {
             text: Some(format!("{reached}\n{done}\nno finding")),
             figures: serde_json::json!({ "done": done, "reached": reached, "findings": 0 }),
             seconds: started.elapsed().as_secs_f64(),
-            commit: commit(),
+            commit,
             step,
         })
     }

@@ -44,7 +44,7 @@ pub(super) fn render(outcomes: &[Outcome]) -> String {
         };
         row(&mut page, &[step.title, &violations, &format!("{seconds:.0}"), commit, &format!("`{step}`")]);
     }
-    page += "\nA violation ends the run, and no page is written.\n\n## What it ran on\n\n| | |\n|---|---|\n";
+    page += "\nAs long as a step fails there is no page. Steps can be run one by one (`--only`), and side by side, which takes each longer.\n\n## What it ran on\n\n| | |\n|---|---|\n";
     for (name, value) in machine() {
         row(&mut page, &[name, &value]);
     }
