@@ -1,7 +1,9 @@
 //! Writes and syncs that fail: what was acknowledged stays, what is in doubt says so, and nothing that failed is believed.
 
+use std::sync::Arc;
+
 use steadfast::ErrorKind;
-use steadfast::disk::{SimDisk, Survivors, SyncPoint};
+use steadfast::disk::{Disk, SimDisk, Survivors, SyncPoint};
 use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
 
 use super::journal_bytes::{JournalBytes, record_at};
@@ -209,15 +211,21 @@ fn stays(disk: &SimDisk, want: &[u8], what: &str) -> Found {
     Ok(())
 }
 
-/// Blocks whose first write failed stay unwritten until their page is dropped.
-fn stuck_pages() -> Found {
-    let disk = disk();
+/// A commit, and a checkpoint of it whose sync fails, with blocks that stick; `through` is that disk, as the store sees it.
+fn checkpoint_failed(disk: &SimDisk, through: Arc<dyn Disk>) -> Result<(JournaledFile, Vec<u8>), String> {
     disk.let_failed_blocks_stick();
-    let mut store = open(&disk, 0)?;
+    let mut store = opened(options(0).open_on(through, FILE))?;
     let mut state = initial();
     commit(&mut store, &mut state, 0, b"one")?;
     disk.fail_syncs_of(SyncPoint::Checkpoint);
     refused(store.checkpoint(), ErrorKind::Io, "", "a checkpoint whose sync fails")?;
+    Ok((store, state))
+}
+
+/// Blocks whose first write failed stay unwritten until their page is dropped.
+fn stuck_pages() -> Found {
+    let disk = disk();
+    let (mut store, state) = checkpoint_failed(&disk, on(&disk))?;
     disk.clear_failures();
     fits(store.checkpoint(), "the checkpoint after one that failed")?;
     fits(store.close(), "close")?;
@@ -227,13 +235,8 @@ fn stuck_pages() -> Found {
 /// Somebody maps those pages, so that dropping them has no effect at first: only reading back tells.
 fn held_pages() -> Found {
     let disk = disk();
-    disk.let_failed_blocks_stick();
     let watched = Watched::new(&disk);
-    let mut store = opened(options(0).open_on(watched.clone(), FILE))?;
-    let mut state = initial();
-    commit(&mut store, &mut state, 0, b"one")?;
-    disk.fail_syncs_of(SyncPoint::Checkpoint);
-    refused(store.checkpoint(), ErrorKind::Io, "", "a checkpoint whose sync fails")?;
+    let (mut store, state) = checkpoint_failed(&disk, watched.clone())?;
     disk.clear_failures();
     watched.hold_pages(1);
     let unwritten = "does not hold what was written";
@@ -245,12 +248,7 @@ fn held_pages() -> Found {
 /// The process before this one ended over a failed sync.
 fn inherited_pages() -> Found {
     let disk = disk();
-    disk.let_failed_blocks_stick();
-    let mut store = open(&disk, 0)?;
-    let mut state = initial();
-    commit(&mut store, &mut state, 0, b"one")?;
-    disk.fail_syncs_of(SyncPoint::Checkpoint);
-    refused(store.checkpoint(), ErrorKind::Io, "", "a checkpoint whose sync fails")?;
+    let (_store, state) = checkpoint_failed(&disk, on(&disk))?;
     let killed = disk.killed();
     drop(opened(options(0).open_on(on(&killed), FILE))?);
     stays(&killed, &state, "recovered after a sync that failed")
