@@ -4,6 +4,7 @@ mod behind;
 mod capture;
 mod committed;
 mod compare;
+mod damage;
 mod declared;
 mod options;
 mod second_thread;
@@ -176,7 +177,8 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// [`OutOfRange`](ErrorKind::OutOfRange) or [`InvalidInput`](ErrorKind::InvalidInput) for a range that is not within
-    /// the map.
+    /// the map. [`Truncated`](ErrorKind::Truncated) or [`Io`](ErrorKind::Io) for bytes that could not be had: see
+    /// [`check`](AtomicMapping::check).
     ///
     /// ```
     /// # use steadfast::AtomicMapping;
@@ -190,6 +192,7 @@ impl AtomicMapping {
         self.check_process("edit")?;
         let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, "edit"))?;
         if !range.is_empty() {
+            self.refuse_damaged("edit", &range)?;
             self.expect_edit(&range, "edit")?;
             self.declared.lend(range.clone());
         }
@@ -206,6 +209,7 @@ impl AtomicMapping {
         let range = range::span(offset, bytes.len(), self.len)
             .map_err(|error| self.range_error(error, "write_at"))?;
         if !range.is_empty() {
+            self.probe("write_at", &range)?;
             self.expect_edit(&range, "write_at")?;
             self.declared.write(offset, bytes);
             self.working.bytes_mut(self.len)[range].copy_from_slice(bytes);
@@ -231,8 +235,8 @@ impl AtomicMapping {
         self.check_process("read_at")?;
         let range =
             range::span(offset, buf.len(), self.len).map_err(|error| self.range_error(error, "read_at"))?;
-        buf.copy_from_slice(&self[range]);
-        Ok(())
+        buf.copy_from_slice(&self[range.clone()]);
+        self.refuse_damaged("read_at", &range)
     }
 
     /// The value at `offset`, in place.
@@ -240,7 +244,8 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// [`OutOfRange`](ErrorKind::OutOfRange) where it does not fit, [`InvalidInput`](ErrorKind::InvalidInput) where `offset` is
-    /// not aligned for `T`.
+    /// not aligned for `T`. [`Truncated`](ErrorKind::Truncated) or [`Io`](ErrorKind::Io) for bytes that cannot be had: see
+    /// [`check`](AtomicMapping::check).
     ///
     /// ```
     /// # use steadfast::AtomicMapping;
@@ -256,6 +261,7 @@ impl AtomicMapping {
         self.check_process("typed")?;
         let range = range::span(offset, size_of::<T>(), self.len)
             .map_err(|error| self.range_error(error, "typed"))?;
+        self.probe("typed", &range)?;
         T::ref_from_bytes(&self[range.clone()]).map_err(|_| self.misaligned::<T>(range, "typed"))
     }
 
@@ -271,6 +277,7 @@ impl AtomicMapping {
         if !(self.as_ptr() as usize + offset).is_multiple_of(align_of::<T>()) {
             return Err(self.misaligned::<T>(range, "typed_mut"));
         }
+        self.probe("typed_mut", &range)?;
         let misaligned = self.misaligned::<T>(range.clone(), "typed_mut");
         T::mut_from_bytes(self.edit(range)?).map_err(|_| misaligned)
     }
@@ -283,7 +290,7 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// - [`NotCommitted`](ErrorKind::NotCommitted): nothing happened (a full disk, mostly); memory is as it was, and the same
-    ///   call may succeed later.
+    ///   call may succeed later. Also where it would go over bytes that could not be had: see [`check`](AtomicMapping::check).
     /// - [`InDoubt`](ErrorKind::InDoubt): the disk failed, and so did the attempt to go on with a fresh journal; the next open
     ///   decides.
     /// - [`Latched`](ErrorKind::Latched): refused after an earlier failure.
@@ -347,7 +354,7 @@ impl AtomicMapping {
         operation: &'static str,
         record: impl FnOnce(&mut dyn Store, &Batch<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.check(operation)?;
+        self.check_for(operation)?;
         let committed_len = self.store.committed_len() as usize;
         let search = self.lent_whole || self.lent_raw;
         let len_min = self.len_min.min(committed_len) as u64;
@@ -358,6 +365,7 @@ impl AtomicMapping {
             self.declared.settle(self.working.bytes(self.len));
             self.declared.record()
         };
+        self.refuse_damaged_pages(operation, extents).map_err(nothing_happened)?;
         let batch = Batch { len_min, len: self.len as u64, extents, bytes };
         self.working.keep_committed(&*self.store, &batch).map_err(nothing_happened)?;
         // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
@@ -431,12 +439,15 @@ impl AtomicMapping {
     ///
     /// # Errors
     ///
-    /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is.
+    /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is. [`Io`](ErrorKind::Io) or [`Truncated`](ErrorKind::Truncated) where
+    /// bytes of it cannot be had: see [`check`](AtomicMapping::check).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn rollback(&mut self) -> Result<()> {
-        self.check("rollback")?;
+        self.check_for("rollback")?;
         self.store.check()?;
+        // Nothing is rolled back yet if this fails.
+        self.working.put_back(&*self.store)?;
         if let Err(error) = self.working.roll_back(&*self.store, &self.declared) {
             self.latched = Some(format!("a rollback failed half-way ({error})"));
             return Err(error);
@@ -445,7 +456,8 @@ impl AtomicMapping {
         self.len_min = self.len;
         self.declared.clear();
         self.lent_whole = false;
-        Ok(())
+        // What was put back was looked at.
+        self.refuse_damaged("rollback", &(0..self.len))
     }
 
     /// Sets the length: part of the next commit, or of the rollback. New bytes are zeros, also those that were cut off before.
@@ -469,7 +481,7 @@ impl AtomicMapping {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn resize(&mut self, len: usize) -> Result<()> {
-        self.check("resize")?;
+        self.check_for("resize")?;
         if len > isize::MAX as usize {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -480,6 +492,8 @@ impl AtomicMapping {
             .advice("ask for fewer"));
         }
         if len > self.len {
+            // A move would take the zeros for what stood there.
+            self.refuse_damaged("resize", &(0..self.len))?;
             let was_cut = (self.len_min as u64) < self.store.committed_len();
             self.working
                 .grow(&*self.store, self.len, len, was_cut)
@@ -562,7 +576,7 @@ impl AtomicMapping {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn copy_to(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.check("copy")?;
+        self.check_for("copy")?;
         copy_committed(&*self.store, &*self.disk, path.as_ref())
     }
 
@@ -584,7 +598,7 @@ impl AtomicMapping {
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn checkpoint(&mut self) -> Result<()> {
-        self.check("checkpoint")?;
+        self.check_for("checkpoint")?;
         self.store.checkpoint()?;
         let unchanged = self.declared.is_empty()
             && !self.lent_whole
@@ -612,7 +626,7 @@ impl AtomicMapping {
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn close(mut self) -> Result<()> {
-        self.check("close")?;
+        self.check_for("close")?;
         self.store.close()
     }
 
@@ -629,7 +643,7 @@ impl AtomicMapping {
         Ok(())
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
+    fn check_for(&self, operation: &'static str) -> Result<()> {
         self.check_process(operation)?;
         match &self.latched {
             None => Ok(()),

@@ -34,6 +34,7 @@ mod atomic;
 mod batch;
 pub mod disk;
 mod error;
+pub mod fault;
 mod holder;
 mod journal;
 #[cfg(feature = "knockout")]

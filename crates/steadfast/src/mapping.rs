@@ -8,6 +8,7 @@
 //! | durability and its failures | `sync`, `file`, `failure`, `background`, `ticket` |
 //! | dropping cached pages | `invalidate` |
 //! | changing the length | `resize`, `growth` |
+//! | bytes that others took away | `damage` |
 //! | access to pages; pages that stay | `protect`, `memory_lock` |
 //! | advice, and what is in memory | `advise`, `residency` |
 
@@ -15,6 +16,7 @@ mod advise;
 mod atomics;
 mod background;
 mod copy;
+mod damage;
 mod failure;
 mod file;
 mod growth;
@@ -105,6 +107,8 @@ pub struct Mapping {
     protections: ProtectionMap,
     /// `None` for anonymous memory.
     file: Option<Arc<MappedFile>>,
+    /// The file's length when it was last looked at to decide how long the mapping is.
+    file_len: u64,
     sparse: bool,
     atomics: atomics::Granted,
     route: Route,
@@ -126,11 +130,12 @@ impl Mapping {
         MappingOptions::new()
     }
 
-    fn new(options: &MappingOptions, placed: Placed, file: Option<MappedFile>) -> Mapping {
+    fn new(options: &MappingOptions, placed: Placed, file: Option<MappedFile>, file_len: u64) -> Mapping {
         let protection = if placed.writable { Protection::READ_WRITE } else { Protection::READ };
         let mapping = Mapping {
             protections: ProtectionMap::new(placed.end(), protection),
             file: file.map(Arc::new),
+            file_len,
             sparse: options.sparse,
             atomics: atomics::Granted::default(),
             route: Route::Fastest,
@@ -179,8 +184,8 @@ impl Mapping {
     /// The address of the first byte, valid for [`len`](Self::len) bytes until the mapping is resized, closed or dropped.
     /// Of an empty mapping it may not be used.
     ///
-    /// Stores through it are everybody's at once and durable with the next [`sync`](Self::sync). An access past the end of a
-    /// file that was truncated raises SIGBUS, a store to a page that is protected SIGSEGV.
+    /// Stores through it are everybody's at once and durable with the next [`sync`](Self::sync). A page that cannot be had reads as zeros, and
+    /// [`check`](Self::check) says so (without the [guard](crate::MappingOptions::guard): SIGBUS). A store to a page that is protected raises SIGSEGV.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {
@@ -205,7 +210,8 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// [`WriteBack`](ErrorKind::WriteBack): bytes were lost on their way to the device. The mapping is gone all the same.
+    /// [`WriteBack`](ErrorKind::WriteBack): bytes were lost on their way to the device. [`Truncated`](ErrorKind::Truncated) or
+    /// [`Io`](ErrorKind::Io): a writable mapping is damaged, see [`check`](Self::check). The mapping is gone all the same.
     ///
     /// See [`Mapping`] for an example.
     pub fn close(mut self) -> Result<()> {
@@ -214,7 +220,10 @@ impl Mapping {
             // The parent closes; here only the descriptor goes.
             return Ok(());
         }
-        let lost = self.settle();
+        let lost = self.settle().and_then(|()| match self.is_shared_writer() {
+            true => self.refuse_damaged("close", &(0..self.len())),
+            false => Ok(()),
+        });
         let unmapped = self.placed.region.unmap();
         let unmapped = unmapped.map_err(|error| self.with_path(Error::from_io("close", error)));
         lost.and(unmapped)
@@ -302,7 +311,7 @@ impl Mapping {
                         self.placed.offset() + range.end as u64
                     ),
                 )
-                .advice("resize the mapping to what is left, or find out who truncates it"));
+                .advice("call `refresh` to go on with what is left, and find out who truncates it"));
         }
         Ok(())
     }
@@ -314,7 +323,8 @@ impl Drop for Mapping {
         if self.closed || self.birth.is_elsewhere() {
             return;
         }
-        if let Err(error) = self.settle() {
+        let damaged = || self.is_shared_writer().then(|| self.refuse_damaged("close", &(0..self.len())));
+        if let Err(error) = self.settle().and_then(|()| damaged().unwrap_or(Ok(()))) {
             log::error!("{error}");
         }
     }

@@ -58,6 +58,11 @@ impl Behind {
         Ok(())
     }
 
+    /// Lets go of a page.
+    pub(super) fn forget(&mut self, number: usize) {
+        self.pages.remove(&number);
+    }
+
     /// Lays a commit over the pages.
     pub(super) fn fold(&mut self, batch: &Batch<'_>) {
         if self.pages.is_empty() {

@@ -174,6 +174,7 @@ impl AtomicMapping {
         let page = sys::page_size();
         // Memory is about to be compared with what the store keeps.
         self.store.check_unchanged()?;
+        self.refuse_any_damage("commit")?;
         self.working.find_changes(self.len, !self.lent_raw);
         // What was declared is recorded although the kernel may not have seen it: a device may have stored it.
         let mut runs = self.working.changed.clone();
@@ -183,7 +184,9 @@ impl AtomicMapping {
         }
         // At and beyond the smallest length the committed image counts as zeros.
         let committed_end = self.len_min.min(self.store.committed_len() as usize);
-        let opened = self.working.committed.open_window(&*self.store, committed_end.next_multiple_of(page));
+        let options = self.working.region_options();
+        let window_bytes = committed_end.next_multiple_of(page);
+        let opened = self.working.committed.open_window(&*self.store, window_bytes, options);
         if let Err(error) = opened {
             log::debug!("pages are recorded whole: {error}");
         }
@@ -198,8 +201,9 @@ impl AtomicMapping {
         });
         let captured =
             captured.into_iter().map(|piece| piece.into_inner().unwrap_or_else(PoisonError::into_inner));
-        Captured::join(captured.collect::<Result<_>>()?)
-            .map_err(|error| Error::from_io("commit", error).path(self.store.path()))
+        let captured = captured.collect::<Result<_>>()?;
+        self.refuse_any_damage("commit")?;
+        Captured::join(captured).map_err(|error| Error::from_io("commit", error).path(self.store.path()))
     }
 
     fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {

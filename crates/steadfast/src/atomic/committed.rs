@@ -21,9 +21,10 @@ use rustix::fs::FallocateFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::batch::Batch;
+use crate::fault::Damaged;
 use crate::store::Store;
 use crate::sys;
-use crate::sys::region::Region;
+use crate::sys::region::{Region, RegionOptions};
 
 /// Mapping the pages of so much memory takes some 50 ms; for more nobody would want to wait at a first store.
 const MAPPED_AHEAD_BYTES_MAX: usize = 1 << 30;
@@ -92,8 +93,13 @@ impl Committed {
         }
     }
 
-    /// Sees to it that the window shows the first `bytes` bytes (whole pages) of the image.
-    pub(super) fn open_window(&mut self, store: &dyn Store, bytes: usize) -> io::Result<()> {
+    /// Sees to it that the window shows the first `bytes` bytes (whole pages) of the image. A new one is kept as `options` say.
+    pub(super) fn open_window(
+        &mut self,
+        store: &dyn Store,
+        bytes: usize,
+        options: RegionOptions,
+    ) -> io::Result<()> {
         if bytes <= self.window_bytes {
             return Ok(());
         }
@@ -110,11 +116,11 @@ impl Committed {
         let mut window = match self.window.take() {
             Some(window) if window.len() >= bytes => window,
             // With room to grow: addresses cost nothing.
-            _ => Region::reserve(bytes.saturating_mul(2)).or_else(|_| Region::reserve(bytes))?,
+            _ => Region::reserve_as(bytes.saturating_mul(2), options)
+                .or_else(|_| Region::reserve_as(bytes, options))?,
         };
         self.window_bytes = 0;
         window.place_file(0..bytes, self.descriptor(store)?, 0, protection, MapFlags::SHARED)?;
-        window.keep_from_children(0..bytes)?;
         if self.is_dense(bytes) {
             window.map_pages(std::slice::from_ref(&(0..bytes)));
         }
@@ -133,19 +139,31 @@ impl Committed {
         Some(unsafe { std::slice::from_raw_parts(start, range.len()) })
     }
 
+    /// The first bytes in `range` that the window shows as zeros because it could not have them.
+    pub(super) fn first_damaged(&self, range: &Range<usize>) -> Option<Damaged> {
+        self.window.as_ref()?.first_damaged(range)
+    }
+
+    /// The next look at the image is through a new window.
+    pub(super) fn close_window(&mut self) {
+        self.window = None;
+        self.window_bytes = 0;
+    }
+
     /// Lays a commit over an image in memory; one of a view is the store's affair.
     pub(super) fn fold(
         &mut self,
         store: &dyn Store,
         batch: &Batch<'_>,
         committed_before: usize,
+        options: RegionOptions,
     ) -> io::Result<()> {
         self.fold_length(batch, committed_before)?;
         if self.memory().is_none() || batch.extents.is_empty() {
             return Ok(());
         }
         let page = sys::page_size();
-        let opened = self.open_window(store, (batch.len as usize).next_multiple_of(page));
+        let opened = self.open_window(store, (batch.len as usize).next_multiple_of(page), options);
         if let Err(error) = &opened {
             log::debug!("the committed image is written by calls: {error}");
         }

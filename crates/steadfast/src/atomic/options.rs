@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::working::Working;
+use super::working::{Working, region_options};
 use super::{AtomicMapping, Tracker};
 use crate::batch::Batch;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Flush, JournaledFileOptions, Store};
-use crate::sys::region::Region;
+use crate::sys::region::{Region, RegionOptions};
 
 /// Options of an [`AtomicMapping`], which has an example.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct AtomicOptions {
     len: Option<usize>,
     reserve: usize,
     tracker: Tracker,
+    unguarded: bool,
+    keep_from_dumps: bool,
     file: JournaledFileOptions,
 }
 
@@ -139,6 +141,37 @@ impl AtomicOptions {
         self
     }
 
+    /// Turn the fault of an access to a page that is gone into zeros and an error, where SIGBUS would end the process: see
+    /// [`fault`](crate::fault). Default: yes, where the feature `guard` is on.
+    ///
+    /// See [`AtomicMapping::check`] for an example.
+    #[must_use]
+    pub fn guard(mut self, guard: bool) -> Self {
+        self.unguarded = !guard;
+        self
+    }
+
+    /// Keep the memory out of core dumps (`MADV_DONTDUMP`, madvise(2)). (Forked children never have it.) Default: no.
+    ///
+    /// What a commit carries to the journal passes through buffers of its own for a moment; the larger ones are kept out of dumps in any case.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// let options = AtomicMapping::options().create(true).len(4096).keep_from_dumps(true);
+    /// # let map = options.allow_volatile(true).load(folder.path().join("keys"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn keep_from_dumps(mut self, keep: bool) -> Self {
+        self.keep_from_dumps = keep;
+        self
+    }
+
+    fn region(&self) -> RegionOptions {
+        region_options(!self.unguarded, self.keep_from_dumps)
+    }
+
     /// Opens with the whole file in private memory, filled by one sequential read: nothing that another process does can
     /// change it. Costs as much memory as the file has data.
     ///
@@ -167,7 +200,7 @@ impl AtomicOptions {
         let store = self.open_store(&disk, path.as_ref())?;
         // Whoever asks for a tracker by name will have stores to find: then the images are apart from the start.
         let split = !matches!(self.tracker, Tracker::Automatic | Tracker::Declared);
-        let working = Working::load(&*store, self.reserve, tracker, split)?;
+        let working = Working::load(&*store, self.reserve, self.region(), tracker, split)?;
         Ok(AtomicMapping::begin(disk, store, working))
     }
 
@@ -216,7 +249,7 @@ impl AtomicOptions {
         let mut store = self.open_store(&disk, path.as_ref())?;
         // The opening growth may still stand in the journal alone; the page cache is to show it.
         store.checkpoint()?;
-        let working = Working::view(&*store, self.reserve, tracker)?;
+        let working = Working::view(&*store, self.reserve, self.region(), tracker)?;
         Ok(AtomicMapping::begin(disk, store, working))
     }
 

@@ -20,6 +20,7 @@
 //! `view`, or growth after a cut in the same transaction) the pages are anonymous zeros.
 #![allow(unsafe_code)]
 
+mod damage;
 mod open;
 mod resize;
 mod rollback;
@@ -27,7 +28,6 @@ mod split;
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -40,7 +40,7 @@ use crate::error::Result;
 use crate::range::{self, PageSet};
 use crate::store::Store;
 use crate::sys;
-use crate::sys::region::Region;
+use crate::sys::region::{Hidden, Region, RegionOptions};
 
 /// Runs of zeros of this size stay holes in the committed image.
 const HOLE_BYTES: usize = 64 << 10;
@@ -72,6 +72,11 @@ pub(super) struct Working {
 const PRIVATE: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
 const STORES: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
+/// How the memory of a map is kept: always from children.
+pub(super) fn region_options(guarded: bool, keep_from_dumps: bool) -> RegionOptions {
+    RegionOptions { hidden: Hidden { from_children: true, from_dumps: keep_from_dumps }, guarded }
+}
+
 pub(super) fn pages(len: usize) -> io::Result<usize> {
     Ok(range::page_ceil(len, sys::page_size()).ok_or(rustix::io::Errno::NOMEM)?)
 }
@@ -94,9 +99,8 @@ impl Working {
 
     /// Maps the committed image over `bytes`: whatever was private there is gone.
     fn place_committed(&mut self, store: &dyn Store, bytes: Range<usize>) -> io::Result<()> {
-        let fd = self.committed.descriptor(store)?.try_clone_to_owned()?;
-        self.region.place_file(bytes.clone(), fd.as_fd(), bytes.start as u64, STORES, PRIVATE)?;
-        self.region.keep_from_children(bytes.clone())?;
+        let fd = self.committed.descriptor(store)?;
+        self.region.place_file(bytes.clone(), fd, bytes.start as u64, STORES, PRIVATE)?;
         let page = sys::page_size();
         self.copies.remove(bytes.start / page..bytes.end / page);
         self.cover(bytes);
@@ -105,7 +109,6 @@ impl Working {
 
     fn place_zeros(&mut self, bytes: Range<usize>) -> io::Result<()> {
         self.region.place_anonymous(bytes.clone(), STORES, PRIVATE)?;
-        self.region.keep_from_children(bytes.clone())?;
         // A huge page that is tracked is split at its first store, for good, and at several times the cost.
         self.region.refuse_huge_pages(bytes.clone());
         self.cover(bytes);
@@ -144,6 +147,10 @@ impl Working {
     /// Do working and committed image still share their memory?
     pub(super) fn is_one_memory(&self) -> bool {
         self.undo.is_some()
+    }
+
+    pub(super) fn region_options(&self) -> RegionOptions {
+        self.region.options()
     }
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
@@ -191,9 +198,16 @@ impl Working {
                     Some(_) => continue,
                     None if bytes.is_empty() => Some(&[][..]),
                     None if store.is_behind(bytes.start as u64..bytes.end as u64)? => None,
-                    None => self.committed.bytes(bytes),
+                    None => self.committed.bytes(bytes.clone()),
                 };
                 self.behind.keep(store, number, shown)?;
+                if shown.is_some()
+                    && let Some(damaged) = self.committed.first_damaged(&bytes)
+                {
+                    // What was kept may be zeros that the file does not have.
+                    self.behind.forget(number);
+                    return Err(self.damaged_error(store, "commit", &damaged));
+                }
             }
         }
         Ok(())
@@ -219,7 +233,7 @@ impl Working {
                 let len = batch.len as usize;
                 self.bytes_mut(end)[len..].fill(0);
             }
-            None => self.committed.fold(store, batch, committed_before)?,
+            None => self.committed.fold(store, batch, committed_before, self.region.options())?,
         }
         self.behind.fold(batch);
         self.commits += 1;

@@ -111,8 +111,8 @@ impl Granted {
 impl Mapping {
     /// The bytes at `offset` as an atomic, shared with every process that maps the file.
     ///
-    /// The same bytes can be had again as an atomic of the same size only. An access to a page that others truncated
-    /// raises SIGBUS.
+    /// The same bytes can be had again as an atomic of the same size only. A page that cannot be had is an error here; one that is lost later reads as
+    /// zeros, and [`check`](Self::check) says so (without the [guard](crate::MappingOptions::guard): SIGBUS).
     ///
     /// # Errors
     ///
@@ -135,6 +135,7 @@ impl Mapping {
     pub fn atomic<A: Atomic>(&self, offset: usize) -> Result<&A> {
         let range = self.span("view", offset, size_of::<A>())?;
         let address = self.granted::<A>(&range)?;
+        self.probe("view", &range)?;
         // SAFETY: mapped for as long as `&self` lives, aligned, writable, any bytes are a value; see the file's head.
         Ok(unsafe { &*address })
     }
@@ -162,6 +163,7 @@ impl Mapping {
             let reason = format!("{} bytes are not a multiple of {}", range.len(), size_of::<A>());
             return Err(self.error(ErrorKind::InvalidInput, "view", &range, reason));
         }
+        self.refuse_damaged("view", &range)?;
         let address = self.granted::<A>(&range)?;
         // SAFETY: as in `atomic`; the range lies in the mapping as a whole.
         Ok(unsafe { slice::from_raw_parts(address, range.len() / size_of::<A>()) })

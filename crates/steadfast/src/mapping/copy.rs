@@ -29,8 +29,9 @@ impl Mapping {
         }
         self.require(operation, &range, Protection::READ)?;
         let copied = self.placed.region.read(self.placed.lead + range.start, to, self.route);
-        // Looked at even after success: the rest of the last page reads as zeros past a new end.
+        // Looked at even after success: the rest of the last page reads as zeros past a new end, and so do pages that were damaged.
         self.check_length(operation, &range)?;
+        self.refuse_damaged(operation, &range)?;
         copied.map_err(|error| self.unreachable(operation, &range, error))
     }
 
@@ -55,9 +56,11 @@ impl Mapping {
         self.require(operation, &range, Protection::READ_WRITE)?;
         // Before: bytes stored in the last page past a new end would come to light when the file grows again.
         self.check_length(operation, &range)?;
+        self.refuse_damaged(operation, &range)?;
         let copied = self.placed.region.write(self.placed.lead + range.start, from, self.route);
         // And after, even of success: stores past a new end, in the rest of the last page, reach no file.
         self.check_length(operation, &range)?;
+        self.refuse_damaged(operation, &range)?;
         copied.map_err(|error| self.unreachable(operation, &range, error))
     }
 

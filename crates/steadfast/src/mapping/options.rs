@@ -10,6 +10,7 @@ use super::open::{self, Opened};
 use super::place::Placed;
 use super::{Kind, Mapping};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::region::{Hidden, RegionOptions};
 
 const OPERATION: &str = "open";
 
@@ -42,6 +43,9 @@ pub struct MappingOptions {
     pub(super) populate: bool,
     pub(super) reserve: usize,
     pub(super) lock_timeout: Duration,
+    guard: bool,
+    keep_from_dumps: bool,
+    keep_from_children: bool,
 }
 
 impl MappingOptions {
@@ -58,6 +62,9 @@ impl MappingOptions {
             populate: false,
             reserve: 0,
             lock_timeout: Duration::ZERO,
+            guard: true,
+            keep_from_dumps: false,
+            keep_from_children: false,
         }
     }
 
@@ -245,7 +252,61 @@ impl MappingOptions {
             return Err(contradiction("`create`, `grow`, `sparse` and `offset` are about files"));
         }
         let placed = Placed::new(&self, Kind::Anonymous, self.len.unwrap_or(0), None)?;
-        Ok(Mapping::new(&self, placed, None))
+        Ok(Mapping::new(&self, placed, None, 0))
+    }
+
+    /// Turn the fault of an access to a page that is gone (the file was cut, the device fails, the disk is full) into zeros and an error, where SIGBUS
+    /// would end the process: see [`fault`](crate::fault). Default: yes, where the feature `guard` is on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("data.bin");
+    /// # std::fs::write(&path, [1; 10_000])?;
+    /// use steadfast::{ErrorKind, Mapping};
+    ///
+    /// let mut map = Mapping::options().open(&path)?;
+    /// // SAFETY: nobody stores to the file; that somebody cuts it is what this is about.
+    /// let bytes = unsafe { map.as_slice() };
+    /// std::fs::OpenOptions::new().write(true).open(&path)?.set_len(100)?; // another program
+    /// assert_eq!(bytes[9_999], 0); // no signal
+    /// assert_eq!(map.check().unwrap_err().kind(), ErrorKind::Truncated);
+    /// map.refresh()?;
+    /// assert_eq!(map.len(), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn guard(mut self, guard: bool) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Keep the pages out of core dumps (`MADV_DONTDUMP`, madvise(2)): for secrets, and for maps that would make a dump huge. Default: no.
+    ///
+    /// ```
+    /// # fn main() -> steadfast::Result<()> {
+    /// let secrets =
+    ///     steadfast::Mapping::options().len(4096).keep_from_dumps(true).keep_from_children(true).anonymous()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_from_dumps(mut self, keep: bool) -> Self {
+        self.keep_from_dumps = keep;
+        self
+    }
+
+    /// Keep the pages from forked children (`MADV_DONTFORK`, madvise(2)): in a child calls that reach for them are errors, and a plain access is a SIGSEGV.
+    /// Default: no, a child has the pages, as after mmap(2).
+    ///
+    /// See [`keep_from_dumps`](Self::keep_from_dumps) for an example.
+    pub fn keep_from_children(mut self, keep: bool) -> Self {
+        self.keep_from_children = keep;
+        self
+    }
+
+    pub(super) fn region(&self) -> RegionOptions {
+        let hidden = Hidden { from_children: self.keep_from_children, from_dumps: self.keep_from_dumps };
+        RegionOptions { hidden, guarded: self.guard }
     }
 
     /// Stores reach the file.
@@ -295,7 +356,8 @@ impl MappingOptions {
         // If this fails, `growth` and `opened` take their changes to the file back.
         let placed = Placed::new(self, kind, len, Some(opened.fd()))?;
         let grown = growth.map(Growth::keep).is_some();
-        Ok(Mapping::new(self, placed, Some(MappedFile::new(opened, self, grown))))
+        let file_len = file_len.max(end);
+        Ok(Mapping::new(self, placed, Some(MappedFile::new(opened, self, grown)), file_len))
     }
 }
 

@@ -18,7 +18,7 @@ use super::{Kind, MappingOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::range;
 use crate::sys::page_size;
-use crate::sys::region::Region;
+use crate::sys::region::{Region, RegionOptions};
 
 /// Addresses with a mapping in them.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl Placed {
             lead,
             len,
             len.max(options.reserve),
+            options.region(),
             kind,
             options.write || kind == Kind::Anonymous,
             options.offset - lead as u64,
@@ -56,17 +57,27 @@ impl Placed {
 
     /// The same mapping with room for `len` bytes, elsewhere.
     pub(super) fn elsewhere(&self, len: usize, fd: Option<BorrowedFd<'_>>) -> Result<Placed> {
-        let mut placed =
-            Placed::reserve("resize", self.lead, len, len, self.kind, self.writable, self.start_in_file)?;
+        let mut placed = Placed::reserve(
+            "resize",
+            self.lead,
+            len,
+            len,
+            self.region.options(),
+            self.kind,
+            self.writable,
+            self.start_in_file,
+        )?;
         placed.place("resize", 0..placed.end(), fd, false)?;
         Ok(placed)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn reserve(
         operation: &'static str,
         lead: usize,
         len: usize,
         room: usize,
+        options: RegionOptions,
         kind: Kind,
         writable: bool,
         start_in_file: u64,
@@ -78,7 +89,7 @@ impl Placed {
                 format!("{room} bytes do not fit into the address space"),
             )
         })?;
-        let region = Region::reserve(room)
+        let region = Region::reserve_as(room, options)
             .map_err(|error| no_room(operation, Error::from_io(operation, error), room))?;
         Ok(Placed { region, lead, len, kind, writable, start_in_file })
     }

@@ -21,6 +21,11 @@ impl Protection {
     /// Loads and stores.
     pub const READ_WRITE: Protection = Protection(2);
 
+    /// As `PROT_*`.
+    fn bits(self) -> i32 {
+        self.flags().bits() as i32
+    }
+
     pub(super) fn flags(self) -> MprotectFlags {
         match self {
             Protection::NONE => MprotectFlags::empty(),
@@ -146,7 +151,17 @@ impl Mapping {
             return Err(self.os_error(operation, &range, error));
         }
         self.protections.set(&pages, protection);
+        self.tell_protections();
         Ok(())
+    }
+
+    /// Lets the guard know what may be done to which pages.
+    pub(super) fn tell_protections(&mut self) {
+        let default = self.default_protection();
+        let parts: Vec<_> =
+            self.protections.runs().map(|(pages, protection)| (pages, protection.bits())).collect();
+        let even = parts.iter().all(|&(_, bits)| bits == default.bits());
+        self.placed.region.note_protections((!even).then_some(parts));
     }
 
     /// Refuses an access to bytes whose pages do not allow it.
@@ -156,6 +171,7 @@ impl Mapping {
         range: &Range<usize>,
         wanted: Protection,
     ) -> Result<()> {
+        self.refuse_hidden(operation)?;
         // The whole mapping first: the usual case.
         if wanted == Protection::READ_WRITE && !self.placed.writable {
             return Err(self.opened_for_reading(operation, range));

@@ -29,6 +29,7 @@ impl Mapping {
     /// # Errors
     ///
     /// [`NoSpace`](ErrorKind::NoSpace), [`OutOfRange`](ErrorKind::OutOfRange) (the file is too short and not ours to change),
+    /// [`Truncated`](ErrorKind::Truncated) and [`Io`](ErrorKind::Io) (growing a damaged mapping, see [`check`](Self::check)),
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) (no addresses or memory), [`InvalidInput`](ErrorKind::InvalidInput) (longer
     /// than files can be), [`Forked`](ErrorKind::Forked). After an error nothing has changed.
     ///
@@ -40,12 +41,16 @@ impl Mapping {
     }
 
     fn enlarge(&mut self, len: usize) -> Result<()> {
+        // A move would take the zeros for what stood there.
+        self.refuse_damaged(OPERATION, &(0..self.len()))?;
         let end = end_in_file(OPERATION, self.placed.offset(), len)?;
         // Cloned so that the growth, which borrows the descriptor, does not borrow `self`.
         let file = self.file.clone();
         let mut growth = None;
+        let mut now_len = self.file_len;
         if let Some(file) = &file {
             let file_len = file.len().map_err(|error| Error::from_io(OPERATION, error))?;
+            now_len = file_len.max(end);
             if end > file_len {
                 if !file.writable {
                     return Err(Error::new(
@@ -66,11 +71,12 @@ impl Mapping {
             growth.keep();
             file.length_changed();
         }
+        self.file_len = now_len;
         self.tell_extent();
         Ok(())
     }
 
-    fn enlarge_pages(&mut self, len: usize) -> Result<()> {
+    pub(super) fn enlarge_pages(&mut self, len: usize) -> Result<()> {
         let fits = self.placed.lead.checked_add(len).is_some_and(|end| end <= self.placed.region.len());
         if !fits {
             return self.move_pages(len);
@@ -84,6 +90,7 @@ impl Mapping {
             return Err(error);
         }
         self.protections.resize(self.placed.end());
+        self.tell_protections();
         Ok(())
     }
 
@@ -105,6 +112,7 @@ impl Mapping {
         }
         self.placed = new;
         self.protections.resize(self.placed.end());
+        self.tell_protections();
         self.forget_atomics();
         Ok(())
     }
@@ -144,7 +152,7 @@ impl Mapping {
         result
     }
 
-    fn default_protection(&self) -> Protection {
+    pub(super) fn default_protection(&self) -> Protection {
         if self.placed.writable { Protection::READ_WRITE } else { Protection::READ }
     }
 
@@ -158,8 +166,16 @@ impl Mapping {
                 fs::ftruncate(&file.fd, self.placed.offset() + len as u64)
                     .map_err(|error| Error::from_io(OPERATION, error.into()))?;
                 file.length_changed();
+                self.file_len = self.placed.offset() + len as u64;
             }
         }
+        self.shorten_pages(len);
+        self.tell_extent();
+        Ok(())
+    }
+
+    /// The mapping ends earlier; the file is as it is.
+    pub(super) fn shorten_pages(&mut self, len: usize) {
         let old_end = self.placed.end();
         self.reset_tail(len);
         self.placed.len = len;
@@ -172,8 +188,7 @@ impl Mapping {
             // Nobody reaches them any more; they are unmapped with the rest.
             log::warn!("cannot unmap the end of a shortened mapping: {error}");
         }
-        self.tell_extent();
-        Ok(())
+        self.tell_protections();
     }
 
     /// What lies between the new end and the end of its page is what the file has there, or zeros, should the mapping grow

@@ -27,6 +27,8 @@ impl Mapping {
     ///   [`redirty`](Self::redirty) made them dirty again and a sync wrote them.
     /// - [`OutOfRange`](ErrorKind::OutOfRange): the range reaches beyond the mapping. The part that is mapped was synced first
     ///   (POSIX, `ENOMEM` of msync); the error names the part that is not.
+    /// - [`Truncated`](ErrorKind::Truncated), [`Io`](ErrorKind::Io): pages of the range are damaged, see [`check`](Self::check): what was stored there
+    ///   since is lost. It stays so until [`refresh`](Self::refresh).
     /// - [`InvalidInput`](ErrorKind::InvalidInput): a private or anonymous mapping has nothing in a file.
     /// - [`Forked`](ErrorKind::Forked): in a child of the process that opened it.
     ///
@@ -57,11 +59,16 @@ impl Mapping {
         self.refuse_in_child(operation)?;
         let range = self.resolve(operation, &range)?;
         let file = self.shared_file(operation)?;
+        self.refuse_damaged(operation, &range)?;
+        // What was stored past a new end is gone, and the kernel would not say so.
+        self.check_length(operation, &range)?;
         let pages = self.placed.pages(&range);
         let in_file = self.placed.in_file(&pages);
         file.background.wait_for(&in_file);
         file.sync(&in_file, Through::Region(&self.placed.region, pages))
-            .map_err(|failure| file.error(operation, &failure))
+            .map_err(|failure| file.error(operation, &failure))?;
+        // A page may have been lost meanwhile, and with it what was stored there.
+        self.refuse_damaged(operation, &range)
     }
 
     /// Starts a [`sync`](Self::sync) of `range` and returns at once, however much is dirty: a thread of the mapping does it.
@@ -90,6 +97,8 @@ impl Mapping {
         self.refuse_in_child(operation)?;
         let range = self.resolve(operation, &range)?;
         let file = self.shared_file(operation)?;
+        self.refuse_damaged(operation, &range)?;
+        self.check_length(operation, &range)?;
         let in_file = self.placed.in_file(&self.placed.pages(&range));
         let outcome = match Background::submit(file, in_file.clone()) {
             Ok(outcome) => outcome,
@@ -138,6 +147,7 @@ impl Mapping {
         self.refuse_in_child(operation)?;
         let range = self.resolve(operation, &range)?;
         let file = self.shared_file(operation)?;
+        self.refuse_damaged(operation, &range)?;
         if !file.writable {
             return Err(self.opened_for_reading(operation, &range));
         }

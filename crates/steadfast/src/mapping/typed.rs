@@ -16,8 +16,9 @@ use crate::error::{ErrorKind, Result};
 impl Mapping {
     /// All bytes as a slice.
     ///
-    /// An access to a page that others truncated raises SIGBUS, one to a page that is [`Protection::NONE`] SIGSEGV; neither is
-    /// undefined, both end the process by default.
+    /// Pages that cannot be had (others truncated the file, the device fails) read as zeros, and [`check`](Self::check) says so afterwards; without the
+    /// [guard](crate::MappingOptions::guard) they raise SIGBUS. An access to a page that is [`Protection::NONE`] raises SIGSEGV. Neither is undefined,
+    /// both end the process by default.
     ///
     /// # Safety
     ///
@@ -87,6 +88,7 @@ impl Mapping {
     pub unsafe fn typed<T: FromBytes + KnownLayout + Immutable>(&self, offset: usize) -> Result<&T> {
         let range = self.span("view", offset, size_of::<T>())?;
         self.require("view", &range, Protection::READ)?;
+        self.probe("view", &range)?;
         // SAFETY: passed on to our caller.
         let bytes = unsafe { self.as_slice() };
         T::ref_from_bytes(&bytes[range.clone()]).map_err(|_| self.misaligned::<T>(&range))
@@ -117,6 +119,7 @@ impl Mapping {
     ) -> Result<&mut T> {
         let range = self.span("view", offset, size_of::<T>())?;
         self.require("view", &range, Protection::READ_WRITE)?;
+        self.probe("view", &range)?;
         if !(self.as_ptr() as usize + range.start).is_multiple_of(align_of::<T>()) {
             return Err(self.misaligned::<T>(&range));
         }

@@ -13,7 +13,7 @@ use std::ops::{Deref, DerefMut};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::region::Region;
+use super::region::{Hidden, Region, RegionOptions};
 
 /// Bytes, zeros at first.
 #[derive(Debug, Default)]
@@ -27,10 +27,10 @@ impl Buffer {
         if len == 0 {
             return Ok(Buffer::default());
         }
-        let mut region = Region::reserve(len)?;
+        let hidden = Hidden { from_children: true, from_dumps: true };
+        let mut region = Region::reserve_as(len, RegionOptions { hidden, guarded: false })?;
         let whole = 0..region.len();
-        region.place_anonymous(whole.clone(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
-        region.keep_from_children(whole)?;
+        region.place_anonymous(whole, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
         Ok(Buffer { region: Some(region), len })
     }
 }

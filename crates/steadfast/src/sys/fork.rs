@@ -39,6 +39,20 @@ impl Birth {
         Birth { generation: generation(page), pid }
     }
 
+    /// The process as one number.
+    pub(crate) fn token(self) -> u64 {
+        self.pid.map_or(self.generation, |pid| pid as u64)
+    }
+
+    /// Was the token made in another process than this one? Async-signal-safe.
+    pub(crate) fn is_another(token: u64) -> bool {
+        match PAGE.get() {
+            None => false,
+            Some(Page { alive: None }) => rustix::process::getpid().as_raw_nonzero().get() as u64 != token,
+            Some(page) => generation(page) != token,
+        }
+    }
+
     /// `true` in any process that was forked after [`here`](Birth::here).
     pub(crate) fn is_elsewhere(self) -> bool {
         let Some(page) = PAGE.get() else { return false };

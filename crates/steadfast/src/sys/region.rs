@@ -11,12 +11,13 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use super::fork::Birth;
+use crate::fault::{Damaged, Guard, probe};
 use crate::range;
 
 /// At most so many ranges are advised at once.
@@ -24,12 +25,52 @@ const IOV_MAX: usize = 1024;
 /// This thread, where a descriptor of a process or thread is asked for (linux/fcntl.h).
 const PIDFD_SELF: libc::c_int = -10000;
 
+/// From whom the pages of a region are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    /// From forked children (`MADV_DONTFORK`): an access there is a fault, never a shared fate.
+    pub(crate) from_children: bool,
+    /// From core dumps (`MADV_DONTDUMP`).
+    pub(crate) from_dumps: bool,
+}
+
+impl Hidden {
+    /// The advice that does it (madvise(2)).
+    pub(crate) fn advice(self) -> impl Iterator<Item = libc::c_int> {
+        let children = self.from_children.then_some(libc::MADV_DONTFORK);
+        children.into_iter().chain(self.from_dumps.then_some(libc::MADV_DONTDUMP))
+    }
+
+    /// As one byte, for a signal handler to read.
+    #[cfg(feature = "guard")]
+    pub(crate) fn bits(self) -> u8 {
+        u8::from(self.from_children) | u8::from(self.from_dumps) << 1
+    }
+
+    #[cfg(feature = "guard")]
+    pub(crate) fn from_bits(bits: u8) -> Hidden {
+        Hidden { from_children: bits & 1 != 0, from_dumps: bits & 2 != 0 }
+    }
+}
+
+/// What is done for everything that is placed in a region.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RegionOptions {
+    pub(crate) hidden: Hidden,
+    /// A page that cannot be had is replaced by zeros and noted, where SIGBUS would end the process. A file that is placed here lies at the
+    /// same distance from the region's start as in the file's own bytes, only memory comes behind it, and it stays open for as long as the region lives.
+    pub(crate) guarded: bool,
+}
+
 /// An owned range of addresses, page-aligned. Unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct Region {
     base: NonNull<u8>,
     len: usize,
     birth: Birth,
+    options: RegionOptions,
+    /// Answers faults of what is placed here, where that is wanted.
+    guard: Option<Guard>,
 }
 
 // SAFETY: a region is an address range; the calls on it are system calls, which any thread may make, and those that
@@ -52,7 +93,90 @@ impl Region {
             )?
         };
         let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Region { base, len, birth: Birth::here() })
+        Ok(Region { base, len, birth: Birth::here(), options: RegionOptions::default(), guard: None })
+    }
+
+    /// As [`reserve`](Region::reserve), and does for what is placed there what `options` say.
+    pub(crate) fn reserve_as(len: usize, options: RegionOptions) -> io::Result<Region> {
+        let mut region = Region::reserve(len)?;
+        region.options = options;
+        if options.guarded {
+            region.guard = Guard::over(region.base.as_ptr() as usize, region.len, options.hidden);
+        }
+        Ok(region)
+    }
+
+    pub(crate) fn options(&self) -> RegionOptions {
+        self.options
+    }
+
+    /// The first bytes of `bytes` that were replaced by zeros.
+    #[inline]
+    pub(crate) fn first_damaged(&self, bytes: &Range<usize>) -> Option<Damaged> {
+        self.guard.as_ref()?.first_damaged(bytes)
+    }
+
+    /// All that was replaced by zeros, in order.
+    pub(crate) fn damaged(&self) -> Vec<Damaged> {
+        self.guard.as_ref().map(Guard::damaged).unwrap_or_default()
+    }
+
+    /// The file that is placed here is closed, although it stays mapped.
+    pub(crate) fn forget_descriptor(&self) {
+        if let Some(guard) = &self.guard {
+            guard.descriptor_gone();
+        }
+    }
+
+    /// Loads a byte of each page of `bytes`, where faults are answered: what cannot be had is then noted.
+    ///
+    /// The pages are mapped and readable.
+    #[inline]
+    pub(crate) fn probe(&self, bytes: &Range<usize>) {
+        if self.guard.is_none() || bytes.is_empty() {
+            return;
+        }
+        let page = super::page_size();
+        let mut at = bytes.start;
+        while at < bytes.end {
+            // SAFETY: within the region (`address` checks), readable as the callers see to, and guarded.
+            unsafe { probe::touch(self.address(at)) };
+            at = (at / page + 1) * page;
+        }
+    }
+
+    /// How parts of the region may be accessed, `PROT_*`; `None`: as they were placed.
+    pub(crate) fn note_protections(&mut self, parts: Option<Vec<(Range<usize>, i32)>>) {
+        if let Some(guard) = &mut self.guard {
+            guard.protections(parts);
+        }
+    }
+
+    fn forget_damaged(&self, bytes: &Range<usize>) -> Vec<Damaged> {
+        self.guard.as_ref().map(|guard| guard.forget(bytes)).unwrap_or_default()
+    }
+
+    /// What every placement is followed by. `damaged` were the bytes that it was to make good.
+    fn placed(
+        &mut self,
+        bytes: &Range<usize>,
+        placed: rustix::io::Result<()>,
+        damaged: &[Damaged],
+    ) -> io::Result<()> {
+        if let Err(error) = placed {
+            if let Some(guard) = &self.guard {
+                guard.note(damaged);
+            }
+            return Err(error.into());
+        }
+        for advice in self.options.hidden.advice() {
+            // SAFETY: changes no byte in this process; the pages are our own (checked by the callers).
+            let done = unsafe { libc::madvise(self.address(bytes.start).cast(), bytes.len(), advice) };
+            if done != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
     }
 
     /// The first address. Valid for what was placed there, for as long as the region lives.
@@ -92,9 +216,14 @@ impl Region {
         if bytes.is_empty() {
             return Ok(());
         }
+        // Before: what a fault notes from here on is about the new pages.
+        let before = self.forget_damaged(&bytes);
+        if let Some(guard) = &self.guard {
+            guard.file_placed(&bytes, fd.as_raw_fd(), offset, protection.bits() as i32);
+        }
         // SAFETY: the target lies in our own reservation (checked above), so MAP_FIXED replaces only our own mappings,
         // and `&mut self` says that no reference into them lives.
-        unsafe {
+        let placed = unsafe {
             mm::mmap(
                 self.address(bytes.start).cast(),
                 bytes.len(),
@@ -102,9 +231,9 @@ impl Region {
                 flags | MapFlags::FIXED,
                 fd,
                 offset,
-            )?
+            )
         };
-        Ok(())
+        self.placed(&bytes, placed.map(drop), &before)
     }
 
     /// Maps fresh zeros over `bytes`, replacing what was there.
@@ -118,16 +247,20 @@ impl Region {
         if bytes.is_empty() {
             return Ok(());
         }
+        let before = self.forget_damaged(&bytes);
         // SAFETY: as in `place_file`.
-        unsafe {
+        let placed = unsafe {
             mm::mmap_anonymous(
                 self.address(bytes.start).cast(),
                 bytes.len(),
                 protection,
                 flags | MapFlags::FIXED,
-            )?
+            )
         };
-        Ok(())
+        if let Some(guard) = self.guard.as_ref().filter(|_| placed.is_ok()) {
+            guard.memory_placed(&bytes);
+        }
+        self.placed(&bytes, placed.map(drop), &before)
     }
 
     /// Takes what is placed at `bytes` away; the addresses stay reserved.
@@ -217,20 +350,11 @@ impl Region {
         }
     }
 
-    /// Keeps `bytes` out of forked children: an access there is then a fault, never a shared fate.
-    pub(crate) fn keep_from_children(&mut self, bytes: Range<usize>) -> io::Result<()> {
-        self.check(&bytes);
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: changes no byte in this process.
-        unsafe { mm::madvise(self.address(bytes.start).cast(), bytes.len(), Advice::LinuxDontFork)? };
-        Ok(())
-    }
-
     /// Unmaps everything now, and says how that went; dropping can only log it. The region is then empty.
     pub(crate) fn unmap(&mut self) -> io::Result<()> {
         let len = std::mem::take(&mut self.len);
+        // Before the addresses can become somebody else's.
+        self.guard = None;
         // A forked child never had these pages (they are kept from children), or shares them with nobody who could miss
         // them; it may since have mapped something else at the same addresses.
         if len == 0 || self.birth.is_elsewhere() {

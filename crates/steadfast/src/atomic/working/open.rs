@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::range::PageSet;
 use crate::store::Store;
 use crate::sys;
-use crate::sys::region::Region;
+use crate::sys::region::{Region, RegionOptions};
 
 const FILL_BYTES: usize = 1 << 20;
 
@@ -46,6 +46,7 @@ impl Working {
     pub(in crate::atomic) fn load(
         store: &dyn Store,
         reserve: usize,
+        options: RegionOptions,
         tracker: Tracker,
         split: bool,
     ) -> Result<Working> {
@@ -58,7 +59,7 @@ impl Working {
         // Sooner or later the image is a file in memory, and subject to the limit on file sizes.
         sys::check_file_size(pages(len).map_err(failed)? as u64).map_err(|error| failed(error.into()))?;
         // Addresses first: where there are not enough of them, nothing need be read.
-        let region = Region::reserve(pages(len).map_err(failed)?.max(reserve)).map_err(failed)?;
+        let region = Region::reserve_as(pages(len).map_err(failed)?.max(reserve), options).map_err(failed)?;
         let committed = if split {
             let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
             committed::lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
@@ -83,11 +84,16 @@ impl Working {
     }
 
     /// The page cache of the store's file, which holds its last commit.
-    pub(in crate::atomic) fn view(store: &dyn Store, reserve: usize, tracker: Tracker) -> Result<Working> {
+    pub(in crate::atomic) fn view(
+        store: &dyn Store,
+        reserve: usize,
+        options: RegionOptions,
+        tracker: Tracker,
+    ) -> Result<Working> {
         let failed = |error| Error::from_io("view", error).path(store.path());
         let len = store.committed_len() as usize;
         let begin = || {
-            let region = Region::reserve(pages(len)?.max(reserve))?;
+            let region = Region::reserve_as(pages(len)?.max(reserve), options)?;
             Working::begin(Committed::in_page_cache(), store, len, region, tracker)
         };
         begin().map_err(failed)
@@ -117,7 +123,6 @@ impl Working {
         };
         if is_one_memory {
             working.region.place_anonymous(0..mapped, STORES, PRIVATE)?;
-            working.region.keep_from_children(0..mapped)?;
             if is_dense(store) {
                 working.region.allow_huge_pages(0..mapped);
             } else {

@@ -81,10 +81,11 @@ impl Working {
         // Memory that is mapped anew counts as not stored to.
         self.find_changes(self.mapped, false);
         // Twice the size is a wish; where addresses are scarce, what is needed must do.
-        let mut region = Region::reserve(reserve).or_else(|_| Region::reserve(least))?;
+        let options = self.region.options();
+        let mut region =
+            Region::reserve_as(reserve, options).or_else(|_| Region::reserve_as(least, options))?;
         if self.is_one_memory() {
             region.place_anonymous(0..self.mapped, STORES, PRIVATE)?;
-            region.keep_from_children(0..self.mapped)?;
             self.move_memory(&mut region, 0..self.mapped);
             self.region = region;
             return Ok(());
@@ -93,7 +94,6 @@ impl Working {
         region.place_file(0..based, self.committed.descriptor(store)?, 0, STORES, PRIVATE)?;
         region.place_anonymous(based..self.mapped, STORES, PRIVATE)?;
         region.refuse_huge_pages(based..self.mapped);
-        region.keep_from_children(0..self.mapped)?;
         for run in tracker::private_pages(self.addresses(0..self.mapped)) {
             self.copy_memory(&mut region, run);
         }

@@ -65,7 +65,10 @@ impl Working {
         match moved {
             Ok(()) => self.committed = Committed::in_memory(memory),
             // Some of it is anonymous and some lies over a file that nobody changes: still one memory.
-            Err(_) => self.undo = Some(undo),
+            Err(_) => {
+                self.undo = Some(undo);
+                self.region.forget_descriptor();
+            }
         }
         moved
     }
@@ -81,7 +84,6 @@ impl Working {
                 }
             }
             self.region.place_file(at..end, memory.as_fd(), at as u64, STORES, PRIVATE)?;
-            self.region.keep_from_children(at..end)?;
             at = end;
         }
         Ok(())

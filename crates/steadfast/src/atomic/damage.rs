@@ -1,0 +1,105 @@
+//! Pages of the map that could not be had: noticed, named, and put back. See [`fault`](crate::fault).
+
+use std::ops::Range;
+
+use super::AtomicMapping;
+use crate::batch::Extent;
+use crate::error::{Error, ErrorKind, Result};
+
+impl AtomicMapping {
+    /// Is every byte what was committed or stored, as far as anybody touched it? To be asked after work on slices, which cannot return an error.
+    ///
+    /// The memory of a `load` is its own, and only failing hardware can damage it. A `view` shows the data file's page cache until a page is stored to:
+    /// where such a page cannot be had any more (another program truncated the file, the device failed), it reads as zeros, and this says so. What nobody tried
+    /// to access is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// The first damaged bytes, with the likely cause: [`Truncated`](ErrorKind::Truncated) where they lay past the end of the file,
+    /// [`Io`](ErrorKind::Io) otherwise. Checked access to them fails, and so does a commit over them, until [`refresh`](AtomicMapping::refresh) or
+    /// [`rollback`](AtomicMapping::rollback) brings the committed bytes back.
+    ///
+    /// ```
+    /// # use steadfast::{AtomicMapping, ErrorKind};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("a");
+    /// # std::fs::write(&path, vec![7; 100_000])?;
+    /// // SAFETY: nobody writes the file; that somebody cuts it is what this is about.
+    /// let map = unsafe { AtomicMapping::options().allow_volatile(true).view(&path)? };
+    /// std::fs::OpenOptions::new().write(true).open(&path)?.set_len(0)?; // another program
+    /// assert_eq!(map[99_999], 0); // no signal
+    /// assert_eq!(map.check().unwrap_err().kind(), ErrorKind::Truncated);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        self.check_process("check")?;
+        self.refuse_damaged("check", &(0..self.len))
+    }
+
+    /// Puts the last commit's bytes back where a page could not be had and reads as zeros: see [`check`](AtomicMapping::check). Everything else stays as it is, also what
+    /// is not committed yet; plain stores to damaged pages are lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; commits are refused from then on, and opening it again (or
+    /// `recover`) decides. [`InvalidInput`](ErrorKind::InvalidInput): declared edits that are not committed lie in damaged pages; only a
+    /// [`rollback`](AtomicMapping::rollback) helps. [`Io`](ErrorKind::Io): the file still cannot be read. [`LimitExceeded`](ErrorKind::LimitExceeded): no
+    /// memory or addresses.
+    ///
+    /// See [`check`](AtomicMapping::check) for an example.
+    pub fn refresh(&mut self) -> Result<()> {
+        let operation = "refresh";
+        self.check_for(operation)?;
+        self.store.check_unchanged()?;
+        let lost = self.declared.pages().find_map(|pages| self.working.first_damaged(&pages));
+        if let Some(damaged) = lost {
+            let bytes = damaged.bytes;
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                operation,
+                "edits that are not committed lie in damaged pages, and would be lost in part",
+            )
+            .path(self.path())
+            .range(bytes.start as u64..bytes.end as u64)
+            .advice("call `rollback`, and make the edits again"));
+        }
+        self.working.put_back(&*self.store)
+    }
+
+    /// An error if these bytes could not be had.
+    #[inline]
+    pub(super) fn refuse_damaged(&self, operation: &'static str, range: &Range<usize>) -> Result<()> {
+        match self.working.first_damaged(range) {
+            None => Ok(()),
+            Some(damaged) => Err(self.working.damaged_error(&*self.store, operation, &damaged)),
+        }
+    }
+
+    /// Touches the pages of `range` first: an error instead of zeros.
+    #[inline]
+    pub(super) fn probe(&self, operation: &'static str, range: &Range<usize>) -> Result<()> {
+        self.working.probe(range);
+        self.refuse_damaged(operation, range)
+    }
+
+    /// Before memory is compared, and after: zeros that stand for a page are no change, and nothing to compare with.
+    pub(super) fn refuse_any_damage(&self, operation: &'static str) -> Result<()> {
+        match self.working.any_damaged(self.len) {
+            None => Ok(()),
+            Some(damaged) => Err(self.working.damaged_error(&*self.store, operation, &damaged)),
+        }
+    }
+
+    /// No commit goes over pages that could not be had.
+    pub(super) fn refuse_damaged_pages(&self, operation: &'static str, extents: &[Extent]) -> Result<()> {
+        if self.working.any_damaged(self.len).is_none() {
+            return Ok(());
+        }
+        let page = crate::sys::page_size();
+        for extent in extents {
+            let (start, end) = (extent.offset as usize / page * page, extent.end() as usize);
+            self.refuse_damaged(operation, &(start..end.next_multiple_of(page)))?;
+        }
+        Ok(())
+    }
+}
