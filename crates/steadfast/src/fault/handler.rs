@@ -74,7 +74,7 @@ pub(super) fn install() {
 fn go_in_front() {
     let before = current();
     let next = INSTALLED.load(Ordering::SeqCst);
-    let (Some(entry), Some(place)) = (ENTRY.get(next), BEFORE.get(next)) else {
+    let Some(place) = BEFORE.get(next) else {
         log::warn!(
             "the SIGBUS guard was displaced {ENTRIES} times, and stays behind the handler that is there now"
         );
@@ -89,16 +89,22 @@ fn go_in_front() {
     place.known.store(true, Ordering::SeqCst);
     INSTALLED.store(next + 1, Ordering::SeqCst);
 
+    if !stand(next, before.sa_flags) {
+        log::warn!("no SIGBUS guard: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// Installs an entry; the flags are those of what was there before. Async-signal-safe.
+fn stand(number: usize, flags_before: libc::c_int) -> bool {
+    let Some(entry) = ENTRY.get(number) else { return false };
     // SAFETY: all zeros is a valid `struct sigaction`: no flags, an empty mask.
     let mut ours: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     ours.sa_sigaction = *entry as usize;
     // On the alternate stack, where the thread has one: the fault may be at the end of the stack. Calls that a SIGBUS from elsewhere interrupts go on,
     // or not, as they did before.
-    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | (before.sa_flags & libc::SA_RESTART);
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | (flags_before & libc::SA_RESTART);
     // SAFETY: the handler keeps to what a handler may do, and the structure lives across the call.
-    if unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut()) } != 0 {
-        log::warn!("no SIGBUS guard: {}", std::io::Error::last_os_error());
-    }
+    unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut()) == 0 }
 }
 
 fn current() -> libc::sigaction {
@@ -167,6 +173,11 @@ fn ask_before(number: usize, signal: libc::c_int, info: *mut libc::siginfo_t, co
                 before.known.store(false, Ordering::SeqCst);
             }
             call(action, handler, signal, info, context);
+            if current().sa_sigaction == libc::SIG_DFL {
+                // It gave up its place, as the handler of Rust's runtime does, and means its own, not ours: from here on nobody stands behind us.
+                before.known.store(false, Ordering::SeqCst);
+                stand(number, action.sa_flags);
+            }
         }
     }
 }
