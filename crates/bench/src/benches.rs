@@ -4,6 +4,7 @@ pub(crate) mod about;
 pub(crate) mod commit;
 pub(crate) mod decay;
 pub(crate) mod first_store;
+pub(crate) mod guard;
 pub(crate) mod load;
 pub(crate) mod memory;
 pub(crate) mod open;

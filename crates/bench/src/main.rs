@@ -86,6 +86,12 @@ enum Bench {
         #[arg(long, default_value = "31", value_parser = positive)]
         rounds: usize,
     },
+    /// What the SIGBUS guard costs
+    Guard {
+        /// Rounds after the warm-up
+        #[arg(long, default_value = "31", value_parser = positive)]
+        rounds: usize,
+    },
     /// Views of a 64 MiB and a 64 GiB sparse file
     Sparse {
         /// Rounds after the warm-up
@@ -166,6 +172,7 @@ fn run(cli: &Cli) -> Result<()> {
         Bench::Sustained { seconds, pages } => benches::sustained::run(scale, *seconds, pages)?,
         Bench::FirstStore { rounds } => benches::first_store::run(scale, *rounds)?,
         Bench::Load { rounds } => benches::load::run(scale, *rounds)?,
+        Bench::Guard { rounds } => benches::guard::run(scale, *rounds)?,
         Bench::Sparse { rounds } => benches::sparse::run(scale, *rounds)?,
         Bench::Decay { commits } => benches::decay::run(scale, *commits)?,
         Bench::Recovery { rounds } => benches::recovery::run(scale, *rounds)?,

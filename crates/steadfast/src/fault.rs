@@ -16,6 +16,9 @@
 //! map. A program that owns its signals says [`decline`], or builds without the feature `guard`, or opens single maps with
 //! `guard(false)`; from a handler of its own it can call [`answer`].
 //!
+//! The same for SIGXFSZ, which the kernel sends besides the error when a write goes beyond the limit on file sizes (`ulimit -f`): where nobody else handles
+//! it, it is ignored in a thread that is in a write of this library.
+//!
 //! What the guard cannot do: a thread that blocks SIGBUS is ended by the kernel whatever is installed (signal(7)); and a handler that
 //! a program installs *later*, and that does not call the one that was there before, gets the faults of maps that are open by then. [`install`] puts
 //! the guard in front again, as does every open of a map; the program's handler is still called for all faults that are not ours.
@@ -26,6 +29,8 @@ mod absent;
 mod cover;
 #[cfg(feature = "guard")]
 mod damage;
+#[cfg(feature = "guard")]
+mod file_size;
 #[cfg(feature = "guard")]
 mod guard;
 #[cfg(feature = "guard")]
@@ -42,11 +47,14 @@ use absent as place;
 use handler as place;
 
 #[cfg(not(feature = "guard"))]
-pub(crate) use absent::Guard;
+pub(crate) use absent::{Guard, writing};
+#[cfg(feature = "guard")]
+pub(crate) use file_size::writing;
 #[cfg(feature = "guard")]
 pub(crate) use guard::Guard;
 
 /// Why bytes are damaged, as far as the handler could tell.
+#[cfg_attr(not(feature = "guard"), expect(dead_code))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// They lay past the end of the file.

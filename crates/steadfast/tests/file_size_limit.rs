@@ -63,4 +63,42 @@ fn a_file_size_limit_is_an_error_value_and_no_signal() {
         assert_eq!(map.read_at(1 << 20, &mut [0; 9]).unwrap_err().kind(), ErrorKind::Truncated);
         map.write_at(0, b"steadfast").unwrap();
     }
+
+    // Lowered while a file is open: no commit, no signal, and nothing that was committed is lost.
+    limit(libc::RLIM_INFINITY);
+    let path = folder.path().join("lowered");
+    let mut map = AtomicMapping::options().create(true).len(1 << 20).load(&path).unwrap();
+    map.write_at(0, b"committed").unwrap();
+    map.commit().unwrap();
+    limit(4096);
+    map.write_at(0, b"forgotten").unwrap();
+    let error = map.commit().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotCommitted | ErrorKind::InDoubt), "{error}");
+    assert!(error.to_string().contains("File too large"), "{error}");
+    drop(map);
+    limit(libc::RLIM_INFINITY);
+    let map = AtomicMapping::options().load(&path).unwrap();
+    assert!(matches!(&map[..9], b"committed" | b"forgotten"));
+    map.close().unwrap();
+    // What is not ours is as it was: a write of the program's own ends it, as it would have.
+    // SAFETY: the child makes async-signal-safe calls only.
+    match unsafe { libc::fork() } {
+        0 => {
+            let limit = libc::rlimit { rlim_cur: 10, rlim_max: libc::RLIM_INFINITY };
+            // SAFETY: reads one structure, which lives across the call.
+            unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+            // SAFETY: takes numbers and a string.
+            let file = unsafe { libc::memfd_create(c"large".as_ptr(), 0) };
+            // SAFETY: reads eleven bytes of a string that has as many.
+            unsafe { libc::pwrite(file, c"eleven bytes".as_ptr().cast(), 11, 11) };
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(0) };
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: writes one number, which lives across the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGXFSZ, "{status}");
+        }
+    }
 }

@@ -100,8 +100,9 @@ fn truncation_by_another_is_an_error_value() {
     // Nothing was stored on the way to these errors, not even where the last page would have taken it.
     assert!(std::fs::read(&path).unwrap() == vec![7; 3 * page() + 1]);
     assert_eq!(map.lock(..).unwrap_err().kind(), ErrorKind::Truncated);
-    // The sync has nothing to say about it: what is left is durable.
-    map.sync(..).unwrap();
+    // What is left is durable, and what is gone is named.
+    assert_eq!(map.sync(..).unwrap_err().kind(), ErrorKind::Truncated);
+    map.sync(0..3 * page()).unwrap();
     other.set_len(8 * page() as u64).unwrap();
     let mut bytes = [1; 4];
     map.read_at(3 * page() + 1, &mut bytes).unwrap();

@@ -41,6 +41,11 @@ const BENCHES: [(&str, &str, &str); 11] = [
     ),
     ("load", "Loads", "Reads of 8 bytes; the same code over a `&[u8]` for each map."),
     (
+        "guard",
+        "The SIGBUS guard",
+        "What it costs where nothing is wrong, and how long it takes when something is.",
+    ),
+    (
         "sparse",
         "Sparse files",
         "Views of two files with as many written pages each, all of the small one, one in every 4 MiB of the large one; stores go to these.",

@@ -230,6 +230,11 @@ fn over_time() -> Vec<Requirement> {
         let measure = worst("load", LOADS, vec![("access", access.into())], "vs_memmap2");
         rows.push(Requirement::at_most(what, 1.02, measure));
     }
+    for access in ["loads, sequential", "loads, random"] {
+        let what = format!("{access}, through a guarded `Mapping` ÷ `memmap2`");
+        let measure = worst("guard", &["steadfast-mapping"], vec![("access", access.into())], "vs_memmap2");
+        rows.push(Requirement::at_most(what, 1.02, measure));
+    }
     for pages in [1, 16] {
         let with = vec![("file", "64 GiB".into()), ("pages", Value::from(pages))];
         let what = format!(

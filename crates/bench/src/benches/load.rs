@@ -17,12 +17,12 @@ use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
 
 /// Random reads in one timing.
-const RANDOM_READS: usize = 1 << 20;
+pub(super) const RANDOM_READS: usize = 1 << 20;
 
 /// A loop over a map, and what it is called.
-type Reads = (&'static str, fn(&[u8], &[u32]) -> u64);
+pub(super) type Reads = (&'static str, fn(&[u8], &[u32]) -> u64);
 
-const READS: [Reads; 2] = [("sequential", sequential), ("random", random)];
+pub(super) const READS: [Reads; 2] = [("sequential", sequential), ("random", random)];
 
 pub(crate) fn run(scale: &Scale, rounds: usize) -> Result<Outcome> {
     let ground = Ground::new(&scale.dir, scale.size, 0)?;

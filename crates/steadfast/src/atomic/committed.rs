@@ -21,7 +21,7 @@ use rustix::fs::FallocateFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::batch::Batch;
-use crate::fault::Damaged;
+use crate::fault::{Damaged, writing};
 use crate::store::Store;
 use crate::sys;
 use crate::sys::region::{Region, RegionOptions};
@@ -49,7 +49,7 @@ pub(super) struct Committed {
 /// A memfd is a file, also to the limit of file sizes.
 pub(super) fn lengthen(memory: &File, len: usize) -> io::Result<()> {
     sys::check_file_size(len as u64)?;
-    memory.set_len(len as u64)
+    writing(|| memory.set_len(len as u64))
 }
 
 impl Committed {
@@ -205,7 +205,7 @@ impl Committed {
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
                 Ok(())
             }
-            _ => memory.write_all_at(bytes, offset as u64),
+            _ => writing(|| memory.write_all_at(bytes, offset as u64)),
         }
     }
 }

@@ -15,6 +15,7 @@ use rustix::fs::{
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
+use crate::fault::writing;
 use crate::names::MARK;
 use crate::sys::fork::Birth;
 use crate::sys::{check_file_size, lock};
@@ -194,7 +195,7 @@ impl DiskFile for RealFile {
         while !rest.is_empty() {
             // One call for the usual few parts; the kernel takes at most IOV_MAX (1024) at once.
             let batch = rest.len().min(1024);
-            match rustix::io::pwritev(&self.file, &rest[..batch], offset) {
+            match writing(|| rustix::io::pwritev(&self.file, &rest[..batch], offset)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     offset += count as u64;
@@ -215,7 +216,8 @@ impl DiskFile for RealFile {
         let mut done = 0;
         while done < blocks.len() {
             let rest = [IoSlice::new(&blocks[done..])];
-            match rustix::io::pwritev2(direct, &rest, offset + done as u64, ReadWriteFlags::DSYNC) {
+            let at = offset + done as u64;
+            match writing(|| rustix::io::pwritev2(direct, &rest, at, ReadWriteFlags::DSYNC)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
@@ -235,7 +237,7 @@ impl DiskFile for RealFile {
         if len > unix::fstat(&self.file)?.st_size as u64 {
             check_file_size(len)?;
         }
-        Ok(unix::ftruncate(&self.file, len)?)
+        Ok(writing(|| unix::ftruncate(&self.file, len))?)
     }
 
     fn check_len(&self, len: u64) -> io::Result<()> {

@@ -51,13 +51,17 @@ pub(super) fn decline() {
     DECLINED.store(true, Ordering::SeqCst);
 }
 
+pub(super) fn is_declined() -> bool {
+    DECLINED.load(Ordering::SeqCst)
+}
+
 pub(super) fn is_installed() -> bool {
     is_ours(&current())
 }
 
 pub(super) fn install() {
     cover::learn_page_size();
-    if DECLINED.load(Ordering::SeqCst) || is_installed() {
+    if is_declined() || is_installed() {
         return;
     }
     for _ in 0..TRIES {

@@ -7,6 +7,7 @@ use rustix::fs::{self, FallocateFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind};
+use crate::fault::writing;
 use crate::sys::file_size_limit;
 
 /// Zeros written at a time where a file system cannot allocate.
@@ -119,7 +120,7 @@ fn lengthen(fd: BorrowedFd<'_>, new_len: u64) -> Result<(), Errno> {
 
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
-        match call() {
+        match writing(&mut call) {
             Err(Errno::INTR) => {}
             result => return result,
         }

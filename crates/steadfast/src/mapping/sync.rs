@@ -28,7 +28,7 @@ impl Mapping {
     /// - [`OutOfRange`](ErrorKind::OutOfRange): the range reaches beyond the mapping. The part that is mapped was synced first
     ///   (POSIX, `ENOMEM` of msync); the error names the part that is not.
     /// - [`Truncated`](ErrorKind::Truncated), [`Io`](ErrorKind::Io): pages of the range are damaged, see [`check`](Self::check): what was stored there
-    ///   since is lost. It stays so until [`refresh`](Self::refresh).
+    ///   since is lost; or the file is shorter than the range. The rest of the range was synced. It stays so until [`refresh`](Self::refresh).
     /// - [`InvalidInput`](ErrorKind::InvalidInput): a private or anonymous mapping has nothing in a file.
     /// - [`Forked`](ErrorKind::Forked): in a child of the process that opened it.
     ///
@@ -59,16 +59,14 @@ impl Mapping {
         self.refuse_in_child(operation)?;
         let range = self.resolve(operation, &range)?;
         let file = self.shared_file(operation)?;
-        self.refuse_damaged(operation, &range)?;
-        // What was stored past a new end is gone, and the kernel would not say so.
-        self.check_length(operation, &range)?;
         let pages = self.placed.pages(&range);
         let in_file = self.placed.in_file(&pages);
         file.background.wait_for(&in_file);
         file.sync(&in_file, Through::Region(&self.placed.region, pages))
             .map_err(|failure| file.error(operation, &failure))?;
-        // A page may have been lost meanwhile, and with it what was stored there.
-        self.refuse_damaged(operation, &range)
+        // The rest is durable; but what was stored to bytes that others took away is gone, and the kernel would not say so.
+        self.refuse_damaged(operation, &range)?;
+        self.check_length(operation, &range)
     }
 
     /// Starts a [`sync`](Self::sync) of `range` and returns at once, however much is dirty: a thread of the mapping does it.

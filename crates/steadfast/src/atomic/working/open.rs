@@ -10,6 +10,7 @@ use super::super::tracker::Tracker;
 use super::super::undo::Undo;
 use super::{HOLE_BYTES, PRIVATE, STORES, Working, pages};
 use crate::error::{Error, Result};
+use crate::fault::writing;
 use crate::range::PageSet;
 use crate::store::Store;
 use crate::sys;
@@ -63,7 +64,7 @@ impl Working {
         let committed = if split {
             let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
             committed::lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
-            fill(store, &mut |piece, at| memory.write_all_at(piece, at as u64).map_err(failed))?;
+            fill(store, &mut |piece, at| writing(|| memory.write_all_at(piece, at as u64)).map_err(failed))?;
             Committed::in_memory(memory)
         } else {
             Committed::in_working_image()

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use super::super::committed::{self, Committed};
 use super::super::tracker::Tracking;
 use super::{HOLE_BYTES, PRIVATE, STORES, Working};
+use crate::fault::writing;
 use crate::sys;
 use crate::sys::region::Region;
 
@@ -80,7 +81,7 @@ impl Working {
             let end = self.mapped.min(at + MOVED_BYTES);
             for (index, piece) in self.bytes(end)[at..].chunks(HOLE_BYTES).enumerate() {
                 if piece.iter().any(|&byte| byte != 0) {
-                    memory.write_all_at(piece, (at + index * HOLE_BYTES) as u64)?;
+                    writing(|| memory.write_all_at(piece, (at + index * HOLE_BYTES) as u64))?;
                 }
             }
             self.region.place_file(at..end, memory.as_fd(), at as u64, STORES, PRIVATE)?;
