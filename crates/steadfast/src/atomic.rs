@@ -1,5 +1,6 @@
 //! Memory that commits: a private working image, a tracker of what changed, and a store that holds what was committed.
 
+mod adopt;
 mod behind;
 mod capture;
 mod committed;
@@ -72,6 +73,8 @@ pub struct AtomicMapping {
     working: Working,
     store: Box<dyn Store>,
     disk: Arc<dyn Disk>,
+    /// For when the file has to be opened again.
+    options: AtomicOptions,
     len: usize,
     /// The smallest length since the last commit.
     len_min: usize,
@@ -104,12 +107,18 @@ impl AtomicMapping {
         AtomicOptions::default()
     }
 
-    fn begin(disk: Arc<dyn Disk>, store: Box<dyn Store>, working: Working) -> AtomicMapping {
+    fn begin(
+        options: AtomicOptions,
+        disk: Arc<dyn Disk>,
+        store: Box<dyn Store>,
+        working: Working,
+    ) -> AtomicMapping {
         let len = store.committed_len() as usize;
         AtomicMapping {
             working,
             store,
             disk,
+            options,
             len,
             len_min: len,
             declared: Declared::default(),

@@ -10,6 +10,7 @@ mod commit;
 mod committed;
 mod copy;
 mod flush;
+mod gone;
 mod identity;
 mod image;
 mod inspect;
@@ -30,6 +31,7 @@ use std::path::Path;
 
 pub use crate::batch::{Batch, Extent};
 pub(crate) use copy::copy_committed;
+pub(crate) use gone::Gone;
 pub use inspect::{JournalReport, RecordReport, inspect};
 pub use journaled_file::{JournaledFile, JournaledFileOptions};
 pub use recover::{Recovery, Resolution, recover, recover_on};
@@ -102,6 +104,8 @@ pub struct Status {
     pub checkpoint_error: Option<String>,
     /// Why commits are refused, if they are.
     pub latched: Option<String>,
+    /// They are refused because another program changed the data file: see [`AtomicMapping::refresh`](crate::AtomicMapping::refresh).
+    pub changed_by_others: bool,
     /// What the open had to recover.
     pub recovery: Recovery,
 }

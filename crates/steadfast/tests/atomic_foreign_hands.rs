@@ -1,5 +1,10 @@
 //! Another program's hands on a data file that is open for commits: noticed at the next commit that searches, checkpoint or
-//! close, refused from then on, and nothing of what they did is overwritten or deleted.
+//! close, refused from then on, and nothing of what they did is overwritten or deleted. `refresh` takes the file as it is.
+//!
+//! # Safety
+//!
+//! This file is trusted with opening views, whose contract it then breaks by writing the file: no slice of a map lives meanwhile.
+#![allow(unsafe_code)]
 
 mod stage;
 
@@ -198,5 +203,106 @@ fn publishing_and_checkpoints_of_our_own_are_no_foreign_hand() {
         map.resize(stage::LEN + number as usize * 100).unwrap();
     }
     map.commit().unwrap();
+    map.close().unwrap();
+}
+
+/// Opens as `load` or `view`.
+fn open(view: bool, path: &Path) -> AtomicMapping {
+    let options = AtomicMapping::options();
+    // SAFETY: breaking this promise is what these tests are about.
+    if view { unsafe { options.view(path).unwrap() } } else { options.load(path).unwrap() }
+}
+
+#[test]
+fn refresh_takes_what_another_program_left_with_its_length() {
+    for view in [false, true] {
+        for len in [0, 5, 3000, 100_000] {
+            let folder = stage::folder();
+            let path = folder.path().join("state.bin");
+            fs::write(&path, vec![1; 20_000]).unwrap();
+            let mut map = open(view, &path);
+            map[7] = 7;
+            // Memory that was moved and grown is let go of as well.
+            map.resize(50_000).unwrap();
+            let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::ForeignChange);
+            assert!(map.status().changed_by_others);
+            map.refresh().unwrap();
+            assert!(map[..] == bytes, "view: {view}, {len} bytes");
+            map.check().unwrap();
+            assert!(map.status().latched.is_none());
+            map.resize(len + 1).unwrap();
+            map[len] = 9;
+            map.commit().unwrap();
+            map.rollback().unwrap();
+            assert_eq!(map[len], 9);
+            map.close().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [bytes, vec![9]].concat());
+        }
+    }
+}
+
+#[test]
+fn refresh_makes_commits_again_that_the_plain_file_lacked() {
+    for view in [false, true] {
+        let folder = stage::folder();
+        let path = folder.path().join("state.bin");
+        fs::write(&path, vec![1; 20_000]).unwrap();
+        let mut map = open(view, &path);
+        map.write_at(100, b"committed").unwrap();
+        map.commit().unwrap();
+        fs::write(&path, vec![2; 10]).unwrap();
+        map.write_at(200, b"lost").unwrap();
+        assert_eq!(map.checkpoint().unwrap_err().kind(), ErrorKind::ForeignChange);
+        assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::Latched);
+        map.refresh().unwrap();
+        let mut expected = vec![0; 20_000];
+        expected[..10].fill(2);
+        expected[100..109].copy_from_slice(b"committed");
+        assert!(map[..] == expected, "view: {view}");
+        map.close().unwrap();
+        assert!(fs::read(&path).unwrap() == expected);
+    }
+}
+
+#[test]
+fn refresh_does_not_take_another_file_for_this_one() {
+    let folder = stage::folder();
+    let path = folder.path().join("state.bin");
+    fs::write(&path, vec![1; 5000]).unwrap();
+    let mut map = open(false, &path);
+    fs::write(&path, b"changed").unwrap();
+    map[0] = 2;
+    map.commit().unwrap_err();
+    fs::rename(&path, folder.path().join("moved")).unwrap();
+    fs::write(&path, b"a stranger").unwrap();
+    let error = map.refresh().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ForeignChange, "{error}");
+    assert_eq!(map[0], 2, "the memory is what it was");
+    drop(map);
+    assert_eq!(fs::read(&path).unwrap(), b"a stranger");
+}
+
+#[test]
+fn a_refresh_that_cannot_open_the_file_leaves_the_memory_readable_and_may_be_tried_again() {
+    let folder = stage::folder();
+    let path = folder.path().join("state.bin");
+    fs::write(&path, vec![1; 5000]).unwrap();
+    let mut map = open(false, &path);
+    fs::write(&path, b"changed").unwrap();
+    map[0] = 2;
+    map.commit().unwrap_err();
+    let link = folder.path().join("link");
+    fs::hard_link(&path, &link).unwrap();
+    map.refresh().unwrap_err();
+    assert_eq!((map[0], map[4999]), (2, 1));
+    for error in [map.commit().unwrap_err(), map.rollback().unwrap_err(), map.checkpoint().unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Latched, "{error}");
+    }
+    assert_eq!(map.refresh().unwrap_err().kind(), ErrorKind::Unsupported);
+    fs::remove_file(link).unwrap();
+    map.refresh().unwrap();
+    assert_eq!(&map[..], b"changed");
     map.close().unwrap();
 }

@@ -36,21 +36,8 @@ impl AtomicMapping {
         self.refuse_damaged("check", &(0..self.len))
     }
 
-    /// Puts the last commit's bytes back where a page could not be had and reads as zeros: see [`check`](AtomicMapping::check). Everything else stays as it is, also what
-    /// is not committed yet; plain stores to damaged pages are lost.
-    ///
-    /// # Errors
-    ///
-    /// [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; commits are refused from then on, and opening it again (or
-    /// `recover`) decides. [`InvalidInput`](ErrorKind::InvalidInput): declared edits that are not committed lie in damaged pages; only a
-    /// [`rollback`](AtomicMapping::rollback) helps. [`Io`](ErrorKind::Io): the file still cannot be read. [`LimitExceeded`](ErrorKind::LimitExceeded): no
-    /// memory or addresses.
-    ///
-    /// See [`check`](AtomicMapping::check) for an example.
-    pub fn refresh(&mut self) -> Result<()> {
-        let operation = "refresh";
-        self.check_for(operation)?;
-        self.store.check_unchanged()?;
+    /// Puts the last commit's bytes back where a page could not be had.
+    pub(super) fn put_damaged_back(&mut self, operation: &'static str) -> Result<()> {
         let lost = self.declared.pages().find_map(|pages| self.working.first_damaged(&pages));
         if let Some(damaged) = lost {
             let bytes = damaged.bytes;

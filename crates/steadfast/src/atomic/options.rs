@@ -10,7 +10,7 @@ use super::{AtomicMapping, Tracker};
 use crate::batch::Batch;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Flush, JournaledFileOptions, Store};
+use crate::store::{Flush, JournaledFileOptions, Resolution, Store};
 use crate::sys::region::{Region, RegionOptions};
 
 /// Options of an [`AtomicMapping`], which has an example.
@@ -168,7 +168,7 @@ impl AtomicOptions {
         self
     }
 
-    fn region(&self) -> RegionOptions {
+    pub(super) fn region(&self) -> RegionOptions {
         region_options(!self.unguarded, self.keep_from_dumps)
     }
 
@@ -201,7 +201,7 @@ impl AtomicOptions {
         // Whoever asks for a tracker by name will have stores to find: then the images are apart from the start.
         let split = !matches!(self.tracker, Tracker::Automatic | Tracker::Declared);
         let working = Working::load(&*store, self.reserve, self.region(), tracker, split)?;
-        Ok(AtomicMapping::begin(disk, store, working))
+        Ok(AtomicMapping::begin(self, disk, store, working))
     }
 
     /// As [`load`](AtomicOptions::load), for a file that is open already. Its path is found through the descriptor, since the
@@ -250,7 +250,7 @@ impl AtomicOptions {
         // The opening growth may still stand in the journal alone; the page cache is to show it.
         store.checkpoint()?;
         let working = Working::view(&*store, self.reserve, self.region(), tracker)?;
-        Ok(AtomicMapping::begin(disk, store, working))
+        Ok(AtomicMapping::begin(self, disk, store, working))
     }
 
     /// As [`view`](AtomicOptions::view), for a file that is open already.
@@ -274,6 +274,18 @@ impl AtomicOptions {
     /// Before anything is created: a tracker that is not to be had, or a name that is none.
     fn choose_tracker(&self, path: &Path) -> Result<Tracker> {
         Tracker::asked(self.tracker).and_then(Tracker::choose).map_err(|error| error.path(path))
+    }
+
+    /// The file at `path` once more, taken as `resolution` says, and whatever `work` makes of it.
+    pub(super) fn open_again<T>(
+        &self,
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        resolution: Resolution,
+        work: impl FnOnce(&AtomicOptions, Box<dyn Store>) -> Result<T>,
+    ) -> Result<T> {
+        let file = self.file.clone().create(false).resolution(resolution);
+        work(self, Box::new(file.open_on(Arc::clone(disk), path)?))
     }
 
     fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {

@@ -149,6 +149,22 @@ impl Working {
         self.undo.is_some()
     }
 
+    /// The tracker that was chosen at open.
+    pub(super) fn wanted_tracker(&self) -> Tracker {
+        self.tracker
+    }
+
+    /// Are working and committed image two?
+    pub(super) fn is_split(&self) -> bool {
+        self.committed.memory().is_some()
+    }
+
+    /// The data file is about to be closed.
+    pub(super) fn forget_descriptor(&mut self) {
+        self.region.forget_descriptor();
+        self.committed.close_window();
+    }
+
     pub(super) fn region_options(&self) -> RegionOptions {
         self.region.options()
     }

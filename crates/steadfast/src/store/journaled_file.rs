@@ -123,6 +123,11 @@ impl JournaledFileOptions {
         self
     }
 
+    pub(crate) fn resolution(mut self, resolution: Resolution) -> Self {
+        self.resolution = resolution;
+        self
+    }
+
     /// Opens on the machine's own file systems. Recovers first if a journal waits.
     ///
     /// # Errors

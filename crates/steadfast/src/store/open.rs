@@ -497,6 +497,7 @@ fn establish(
         checkpoint_error: None,
         unreported: None,
         latched: None,
+        changed_by_others: false,
         renew: None,
         recovery,
         closed: false,

@@ -138,6 +138,8 @@ pub(super) struct State {
     /// A checkpoint in the background failed, and nobody has been told yet.
     pub(super) unreported: Option<Error>,
     pub(super) latched: Option<String>,
+    /// It is latched because of a foreign hand, and nothing else.
+    pub(super) changed_by_others: bool,
     /// An anchor failed: the journal is to be replaced before anything else is done with it.
     pub(super) renew: Option<std::io::Error>,
     pub(super) recovery: Recovery,
@@ -279,9 +281,10 @@ impl Locked<'_> {
         } else {
             "another program changed the data file".to_owned()
         };
+        self.changed_by_others = self.latched.is_none();
         self.latch(what.clone());
         Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
-            "nothing was written over it; find the program, then open the file again \
+            "nothing was written over it; find the program, then call `refresh` to take the file as it is now, or open it again \
              (or `steadfast recover`, with --discard to keep the file as it stands)",
         ))
     }
@@ -352,6 +355,7 @@ impl Locked<'_> {
             journal_used_bytes,
             checkpoint_error: self.checkpoint_error.clone(),
             latched: self.latched.clone(),
+            changed_by_others: self.changed_by_others,
             recovery: self.recovery.clone(),
         }
     }

@@ -1,0 +1,102 @@
+//! Going on after another program changed the data file, and after pages could not be had.
+
+use super::working::Working;
+use super::{AtomicMapping, CommitId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Gone, Resolution};
+
+const OPERATION: &str = "refresh";
+
+impl AtomicMapping {
+    /// Takes the data file as it is now.
+    ///
+    /// **After another program changed it** ([`ForeignChange`](ErrorKind::ForeignChange), and commits are refused): the file is opened once more, with what
+    /// the other program left there, its length included, as the last commit. Commits that had not reached the plain file yet are made again over it, byte for
+    /// byte and with the length that the last of them gave it, as `steadfast recover --adopt` does. What was not committed is lost: keep it from memory
+    /// first, which no other program has changed. Commit numbers go on, or begin anew.
+    ///
+    /// **Where pages could not be had** and read as zeros ([`check`](AtomicMapping::check)): the last commit's bytes are put back. Everything else stays as it is, also what is not
+    /// committed yet; plain stores to damaged pages are lost.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput): declared edits that are not committed lie in damaged pages; only a
+    /// [`rollback`](AtomicMapping::rollback) helps. [`Io`](ErrorKind::Io): the file still cannot be read. [`LimitExceeded`](ErrorKind::LimitExceeded): no
+    /// memory or addresses. [`Latched`](ErrorKind::Latched): an earlier failure of another kind. [`ForeignChange`](ErrorKind::ForeignChange): the name means
+    /// another file now. Those of an open, if the changed file cannot be opened again: the memory then stays readable, and that is all.
+    ///
+    /// ```
+    /// # use steadfast::{AtomicMapping, ErrorKind};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("a");
+    /// let mut map = AtomicMapping::options().create(true).len(8).allow_volatile(true).load(&path)?;
+    /// std::fs::write(&path, b"another program's")?;
+    /// map[0] = 1;
+    /// assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::ForeignChange);
+    /// map.refresh()?;
+    /// assert_eq!(&map[..], b"another program's");
+    /// map[0] = b'A';
+    /// map.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refresh(&mut self) -> Result<()> {
+        self.check_process(OPERATION)?;
+        match self.store.check_unchanged() {
+            Ok(()) => {
+                self.check_for(OPERATION)?;
+                self.put_damaged_back(OPERATION)
+            }
+            Err(_) if self.store.status().changed_by_others => self.adopt(),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the file once more. The lock is let go of in between: it belongs to the handle that was latched.
+    fn adopt(&mut self) -> Result<()> {
+        let path = self.store.path().to_owned();
+        let failed = |error| Error::from_io(OPERATION, error).path(&path);
+        let named = self.disk.stat(&path).map_err(failed)?;
+        if let Some(fd) = self.store.page_cache() {
+            let ours = rustix::fs::fstat(fd).map_err(|error| failed(error.into()))?;
+            if (ours.st_dev, ours.st_ino) != (named.device, named.inode) {
+                let reason = "another file has its name now";
+                return Err(Error::new(ErrorKind::ForeignChange, OPERATION, reason)
+                    .path(&path)
+                    .advice("open the file where it went, or drop this map and open the one that is here"));
+            }
+        }
+        let status = self.store.status();
+        // A journal without commits says nothing that the file does not say better.
+        let waits = status.last > status.checkpointed;
+        let resolution = if waits { Resolution::Adopt } else { Resolution::Discard };
+        let is_view = self.working.is_view();
+        // Its descriptor goes with the store.
+        self.working.forget_descriptor();
+        self.store = Box::new(Gone::after(&*self.store));
+        let (store, working) =
+            self.options.open_again(&self.disk, &path, resolution, |options, mut store| {
+                let options = options.region();
+                let (tracker, split) = (self.working.wanted_tracker(), self.working.is_split());
+                let working = if is_view {
+                    // The growth of an adopted commit may still stand in the journal alone.
+                    store.checkpoint()?;
+                    Working::view(&*store, 0, options, tracker)?
+                } else {
+                    Working::load(&*store, 0, options, tracker, split)?
+                };
+                Ok((store, working))
+            })?;
+        self.working = working;
+        self.store = store;
+        self.len = self.store.committed_len() as usize;
+        self.len_min = self.len;
+        self.declared.clear();
+        self.lent_whole = false;
+        self.given_back = CommitId::default();
+        self.latched = None;
+        if self.lent_raw {
+            self.expect_stores();
+        }
+        Ok(())
+    }
+}
