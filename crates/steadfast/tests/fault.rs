@@ -311,3 +311,103 @@ fn a_child_that_has_the_pages_has_their_guard() {
     map.check().unwrap_err();
     done.atomic::<AtomicU64>(0).unwrap().store(1, Ordering::Relaxed);
 }
+
+/// As if the memory at `at` had failed: what the kernel says then (`BUS_MCEERR_AR`), said by the test.
+fn poison(start: *const u8, at: usize) {
+    // SAFETY: the page is this test's own.
+    assert!(unsafe { steadfast::fault::answer(start as usize + at, 4) });
+}
+
+fn views_and_loads(folder: &Path) -> Vec<(PathBuf, AtomicMapping, &'static str)> {
+    let trackers =
+        [steadfast::Tracker::Automatic, steadfast::Tracker::PrivateCopies, steadfast::Tracker::Declared];
+    let mut maps = Vec::new();
+    for (number, tracker) in trackers.into_iter().enumerate() {
+        for kind in ["view", "load"] {
+            let folder = folder.join(format!("{kind}-{number}"));
+            std::fs::create_dir(&folder).unwrap();
+            let (path, _) = numbered(&folder, 8);
+            let options = AtomicMapping::options().tracker(tracker);
+            let map = if kind == "view" { unsafe { options.view(&path) } } else { options.load(&path) };
+            maps.push((path, map.unwrap(), kind));
+        }
+    }
+    maps
+}
+
+#[test]
+fn no_commit_goes_over_a_page_that_was_lost() {
+    let folder = folder();
+    for (path, mut map, kind) in views_and_loads(folder.path()) {
+        // Declared edits: elsewhere they are committed.
+        map.write_at(page(), b"one").unwrap();
+        poison(map.as_ptr(), 4 * page());
+        map.commit().unwrap();
+        map.edit(3 * page() + 10..3 * page() + 20).unwrap().fill(9);
+        poison(map.as_ptr(), 3 * page());
+        let error = map.commit().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotCommitted, "{kind}: {error}");
+        assert_eq!(error.bytes(), Some(3 * page() as u64..4 * page() as u64), "{error}");
+        assert!(error.to_string().contains("refresh"), "{error}");
+        assert_eq!(map.refresh().unwrap_err().kind(), ErrorKind::InvalidInput);
+        map.rollback().unwrap();
+        map.check().unwrap();
+        let expected: Vec<u8> = (0..8).flat_map(|n| vec![n + 1; page()]).collect();
+        let expected = [&expected[..page()], b"one", &expected[page() + 3..]].concat();
+        assert!(map[..] == expected, "{kind}: what was committed is back");
+
+        // Stores that have to be found: zeros are never taken for one.
+        map[2 * page()] = 77;
+        poison(map.as_ptr(), 5 * page());
+        assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::NotCommitted);
+        assert_eq!(map.commit_async().unwrap_err().kind(), ErrorKind::NotCommitted);
+        map.refresh().unwrap();
+        assert_eq!((map[2 * page()], map[5 * page()]), (77, 6), "{kind}: what was stored elsewhere is kept");
+        map.commit().unwrap();
+        // What only the journal has comes back as well.
+        poison(map.as_ptr(), 2 * page());
+        map.refresh().unwrap();
+        assert_eq!((map[2 * page()], map[2 * page() + 1]), (77, 3), "{kind}");
+        map.rollback().unwrap();
+        assert_eq!(map[2 * page()], 77);
+        map.close().unwrap();
+        let mut expected = expected;
+        expected[2 * page()] = 77;
+        assert!(std::fs::read(&path).unwrap() == expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_damaged_map_does_not_move_and_can_be_cut() {
+    let folder = folder();
+    for (path, mut map, _) in views_and_loads(folder.path()) {
+        poison(map.as_ptr(), 6 * page());
+        assert_eq!(map.resize(1 << 20).unwrap_err().kind(), ErrorKind::Io);
+        map.resize(2 * page()).unwrap();
+        map.check().unwrap();
+        map.commit().unwrap();
+        map.check().unwrap();
+        map.close().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), 2 * page());
+    }
+}
+
+#[test]
+fn memory_that_fails_under_a_mapping_is_an_error_and_the_file_has_the_bytes() {
+    let folder = folder();
+    let (path, _) = numbered(folder.path(), 4);
+    let mut map = Mapping::options().write(true).open(&path).unwrap();
+    map.sync(..).unwrap();
+    poison(map.as_ptr(), page() + 7);
+    let error = map.read_at(0, &mut vec![0; 4 * page()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_names(&error, &path, page()..2 * page());
+    assert!(error.to_string().contains("hardware"), "{error}");
+    assert_eq!(map.write_at(page(), b"x").unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(map.sync(..).unwrap_err().kind(), ErrorKind::Io);
+    map.refresh().unwrap();
+    assert_eq!(map.read_value::<u8>(page()).unwrap(), 2);
+    map.sync(..).unwrap();
+    poison(map.as_ptr(), 0);
+    assert_eq!(map.close().unwrap_err().kind(), ErrorKind::Io, "what may be lost is told at the end, too");
+}
