@@ -366,3 +366,29 @@ fn many_threads_fault_at_once_in_many_maps() {
     });
     assert_eq!(ended, None);
 }
+
+#[test]
+fn a_child_may_map_what_it_likes_where_its_parent_has_a_map() {
+    let ended = in_a_process("a_child_may_map_what_it_likes_where_its_parent_has_a_map", || {
+        let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = folder.path().join("state.bin");
+        let map = steadfast::AtomicMapping::options().create(true).len(PAGES * page()).load(&path).unwrap();
+        let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // The parent's memory is not here; a file of the child's own is, and it is too short.
+            let here = map.as_ptr().cast_mut().cast();
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
+            let mapped = unsafe { libc::mmap(here, page(), libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+            if mapped != here {
+                unsafe { libc::_exit(1) };
+            }
+            unsafe { here.cast::<u8>().read_volatile() };
+            unsafe { libc::_exit(2) };
+        }
+        let mut status = 0;
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "{status:x}");
+    });
+    assert_eq!(ended, None);
+}
