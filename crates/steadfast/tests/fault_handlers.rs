@@ -265,6 +265,18 @@ fn a_sigbus_that_is_sent_ends_the_process() {
 }
 
 #[test]
+fn the_guard_outlasts_a_handler_that_gives_up_its_place() {
+    let ended = in_a_process("the_guard_outlasts_a_handler_that_gives_up_its_place", || {
+        let cut = cut();
+        // As the handler of Rust's runtime does.
+        unsafe { libc::raise(libc::SIGBUS) };
+        assert!(fault::is_installed());
+        cut.touch_ours(1);
+    });
+    assert_eq!(ended, None);
+}
+
+#[test]
 fn a_sigbus_that_is_sent_and_ignored_stays_ignored() {
     let ended = in_a_process("a_sigbus_that_is_sent_and_ignored_stays_ignored", || {
         ignore_or_default(libc::SIG_IGN);
@@ -372,7 +384,8 @@ fn a_child_may_map_what_it_likes_where_its_parent_has_a_map() {
     let ended = in_a_process("a_child_may_map_what_it_likes_where_its_parent_has_a_map", || {
         let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("state.bin");
-        let map = steadfast::AtomicMapping::options().create(true).len(PAGES * page()).load(&path).unwrap();
+        let options = steadfast::AtomicMapping::options().create(true).len(PAGES * page());
+        let map = unsafe { options.view(&path).unwrap() };
         let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let child = unsafe { libc::fork() };
         if child == 0 {

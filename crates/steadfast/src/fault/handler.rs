@@ -199,9 +199,8 @@ fn call(
         // SAFETY: changes one set of our own.
         unsafe { libc::sigaddset(&raw mut mask, signal) };
     }
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: reads one set, writes another; both live across the call.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const mask, before.as_mut_ptr()) };
+    // SAFETY: reads one set, which lives across the call. What is blocked here is so until the entry returns to the kernel.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const mask, ptr::null_mut()) };
     if action.sa_flags & libc::SA_NODEFER != 0 {
         let mut this = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: makes a set of our own empty.
@@ -220,8 +219,6 @@ fn call(
         let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(handler) };
         handler(signal);
     }
-    // SAFETY: the set was written above; it is the one that this handler began with.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
 }
 
 /// Nobody wants the signal: the process ends as it would without any handler.
