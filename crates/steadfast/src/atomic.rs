@@ -170,9 +170,9 @@ impl AtomicMapping {
 
     /// Where the memory starts, for stores through a raw pointer.
     ///
-    /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit, of the
-    /// next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never be committed.
-    /// Whoever dereferences answers for aliasing.
+    /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit,
+    /// of the next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never
+    /// be committed. Whoever dereferences answers for aliasing.
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
@@ -448,8 +448,8 @@ impl AtomicMapping {
     ///
     /// # Errors
     ///
-    /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is. [`Io`](ErrorKind::Io) or [`Truncated`](ErrorKind::Truncated) where
-    /// bytes of it cannot be had: see [`check`](AtomicMapping::check).
+    /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is. [`Io`](ErrorKind::Io) or
+    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had: see [`check`](AtomicMapping::check).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn rollback(&mut self) -> Result<()> {

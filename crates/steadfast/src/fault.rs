@@ -1,27 +1,28 @@
 //! SIGBUS becomes an error.
 //!
-//! A page of a mapped file can be gone when it is touched: another program cut the file, the device or the network mount cannot read it,
-//! a hole gets no block because the disk is full, the memory itself is damaged. The kernel then sends SIGBUS to the thread that touched it,
-//! which ends the process. Every map of this library is *guarded* instead:
+//! A page of a mapped file can be gone when it is touched: another program cut the file, the device or the network mount
+//! cannot read it, a hole gets no block because the disk is full, the memory itself is damaged. The kernel then sends
+//! SIGBUS to the thread that touched it, which ends the process. Every map of this library is *guarded* instead:
 //!
 //! 1. The handler looks whether the address lies in a guarded map. If not, the fault goes to whoever handled SIGBUS before.
-//! 2. It notes which bytes are damaged, and why, and puts anonymous memory in their place: one page, or, past the end of the file, all
-//!    that lies there at once (a page a fault would run into the limit `vm.max_map_count`).
-//! 3. The access goes on and finds zeros. Whoever it was asks before the bytes are believed: `read_at`, `write_at`, `typed`, `sync` and
-//!    `commit` return an error that names the file and the bytes; who holds a slice asks
+//! 2. It notes which bytes are damaged, and why, and puts anonymous memory in their place: one page, or, past the end of
+//!    the file, all that lies there at once (a page a fault would run into the limit `vm.max_map_count`).
+//! 3. The access goes on and finds zeros. Whoever it was asks before the bytes are believed: `read_at`, `write_at`,
+//!    `typed`, `sync` and `commit` return an error that names the file and the bytes; who holds a slice asks
 //!    [`Mapping::check`](crate::Mapping::check) or [`AtomicMapping::check`](crate::AtomicMapping::check).
 //! 4. `refresh` puts the file's own pages back.
 //!
-//! Nothing in the handler takes a lock or allocates; it makes the calls `fstat`, `mmap` and `madvise`. It is put in place with the first
-//! map. A program that owns its signals says [`decline`], or builds without the feature `guard`, or opens single maps with
-//! `guard(false)`; from a handler of its own it can call [`answer`].
+//! Nothing in the handler takes a lock or allocates; it makes the calls `fstat`, `mmap` and `madvise`. It is put in place
+//! with the first map. A program that owns its signals says [`decline`], or builds without the feature `guard`, or opens
+//! single maps with `guard(false)`; from a handler of its own it can call [`answer`].
 //!
-//! The same for SIGXFSZ, which the kernel sends besides the error when a write goes beyond the limit on file sizes (`ulimit -f`): where nobody else handles
-//! it, it is ignored in a thread that is in a write of this library.
+//! The same for SIGXFSZ, which the kernel sends besides the error when a write goes beyond the limit on file sizes (`ulimit
+//! -f`): where nobody else handles it, it is ignored in a thread that is in a write of this library.
 //!
-//! What the guard cannot do: a thread that blocks SIGBUS is ended by the kernel whatever is installed (signal(7)); and a handler that
-//! a program installs *later*, and that does not call the one that was there before, gets the faults of maps that are open by then. [`install`] puts
-//! the guard in front again, as does every open of a map; the program's handler is still called for all faults that are not ours.
+//! What the guard cannot do: a thread that blocks SIGBUS is ended by the kernel whatever is installed (signal(7)); and a
+//! handler that a program installs *later*, and that does not call the one that was there before, gets the faults of maps
+//! that are open by then. [`install`] puts the guard in front again, as does every open of a map; the program's handler is
+//! still called for all faults that are not ours.
 
 #[cfg(not(feature = "guard"))]
 mod absent;
@@ -100,10 +101,11 @@ pub(crate) struct Damaged {
 
 /// Puts the handler in place, in front of whatever handles SIGBUS now. Every open of a guarded map does so by itself.
 ///
-/// To be called after another library or the program has installed a handler of its own while maps were open. Where the guard is in front already
-/// nothing happens. Has no effect after [`decline`] or without the feature `guard`.
+/// To be called after another library or the program has installed a handler of its own while maps were open. Where the
+/// guard is in front already nothing happens. Has no effect after [`decline`] or without the feature `guard`.
 ///
-/// What was there before is called for every fault that is not in a guarded map, under the signal mask that it asked for (sigaction(2)).
+/// What was there before is called for every fault that is not in a guarded map, under the signal mask that it asked for
+/// (sigaction(2)).
 ///
 /// ```
 /// steadfast::fault::install();
@@ -121,7 +123,8 @@ pub fn is_installed() -> bool {
 
 /// No handler is installed from now on: the program owns its signals.
 ///
-/// Maps are watched all the same, so a handler of the program's own can hand faults to [`answer`]. One that is in place stays in place.
+/// Maps are watched all the same, so a handler of the program's own can hand faults to [`answer`]. One that is in place
+/// stays in place.
 ///
 /// ```standalone_crate
 /// steadfast::fault::decline();
@@ -132,8 +135,8 @@ pub fn decline() {
     place::decline();
 }
 
-/// Answers a fault, for programs with a SIGBUS handler of their own: `true` if `address` (`si_addr`) lay in a guarded map and memory is there now, so
-/// that the handler may return. `code` is `si_code`. Async-signal-safe.
+/// Answers a fault, for programs with a SIGBUS handler of their own: `true` if `address` (`si_addr`) lay in a guarded map
+/// and memory is there now, so that the handler may return. `code` is `si_code`. Async-signal-safe.
 ///
 /// # Safety
 ///

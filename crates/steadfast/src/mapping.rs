@@ -184,8 +184,9 @@ impl Mapping {
     /// The address of the first byte, valid for [`len`](Self::len) bytes until the mapping is resized, closed or dropped.
     /// Of an empty mapping it may not be used.
     ///
-    /// Stores through it are everybody's at once and durable with the next [`sync`](Self::sync). A page that cannot be had reads as zeros, and
-    /// [`check`](Self::check) says so (without the [guard](crate::MappingOptions::guard): SIGBUS). A store to a page that is protected raises SIGSEGV.
+    /// Stores through it are everybody's at once and durable with the next [`sync`](Self::sync). A page that cannot be had
+    /// reads as zeros, and [`check`](Self::check) says so (without the [guard](crate::MappingOptions::guard): SIGBUS). A
+    /// store to a page that is protected raises SIGSEGV.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {

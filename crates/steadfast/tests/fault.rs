@@ -5,6 +5,8 @@
 //! Slices of mapped files that somebody else cuts are what this is about; each test is that somebody itself.
 #![allow(unsafe_code)]
 
+mod process;
+
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +30,22 @@ fn numbered(folder: &Path, pages: usize) -> (PathBuf, File) {
     (path, others)
 }
 
+/// All bytes, although others cut the file.
+fn slice(map: &Mapping) -> &[u8] {
+    // SAFETY: see the head of this file.
+    unsafe { map.as_slice() }
+}
+
+fn typed(map: &Mapping, offset: usize) -> steadfast::Result<u64> {
+    // SAFETY: as above.
+    unsafe { map.typed::<u64>(offset) }.copied()
+}
+
+fn view(options: steadfast::AtomicOptions, path: &Path) -> AtomicMapping {
+    // SAFETY: as above.
+    unsafe { options.view(path) }.unwrap()
+}
+
 fn assert_names(error: &steadfast::Error, path: &Path, range: std::ops::Range<usize>) {
     assert_eq!(error.file(), Some(path), "{error}");
     assert_eq!(error.bytes(), Some(range.start as u64..range.end as u64), "{error}");
@@ -40,7 +58,7 @@ fn a_truncated_mapping_reads_zeros_says_so_and_takes_the_file_as_it_is() {
     let (path, others) = numbered(folder.path(), 8);
     let mut map = Mapping::options().write(true).open(&path).unwrap();
     map.check().unwrap();
-    let bytes = unsafe { map.as_slice() };
+    let bytes = slice(&map);
     assert_eq!(bytes[5 * page()], 6);
     others.set_len(3 * page() as u64 + 10).unwrap();
     map.check().unwrap();
@@ -56,7 +74,7 @@ fn a_truncated_mapping_reads_zeros_says_so_and_takes_the_file_as_it_is() {
         map.write_at(4 * page(), b"lost").unwrap_err(),
         map.atomic::<AtomicU64>(4 * page()).unwrap_err(),
         map.atomics::<AtomicU64>(..).unwrap_err(),
-        unsafe { map.typed::<u64>(6 * page()) }.unwrap_err(),
+        typed(&map, 6 * page()).unwrap_err(),
         map.sync(..).unwrap_err(),
         map.start_sync(..).unwrap_err(),
         map.redirty(..).unwrap_err(),
@@ -113,11 +131,11 @@ fn a_private_mapping_is_told_as_well_and_keeps_what_it_stored_elsewhere() {
     let mut map = Mapping::options().write(true).private(true).open(&path).unwrap();
     map.write_at(0, b"mine").unwrap();
     others.set_len(4 * page() as u64).unwrap();
-    assert_eq!(unsafe { map.as_slice() }[5 * page()], 0);
+    assert_eq!(slice(&map)[5 * page()], 0);
     assert_eq!(map.check().unwrap_err().kind(), ErrorKind::Truncated);
     map.refresh().unwrap();
     assert_eq!(map.len(), 4 * page());
-    assert_eq!(&unsafe { map.as_slice() }[..4], b"mine");
+    assert_eq!(&slice(&map)[..4], b"mine");
     assert_eq!(std::fs::read(&path).unwrap()[0], 1);
 }
 
@@ -129,7 +147,7 @@ fn damaged_pages_keep_their_protection() {
     map.protect(2 * page()..4 * page(), Protection::READ).unwrap();
     map.protect(5 * page().., Protection::NONE).unwrap();
     others.set_len(0).unwrap();
-    assert_eq!(unsafe { map.as_ptr().add(3 * page()).read_volatile() }, 0);
+    assert_eq!(process::load(map.as_ptr().wrapping_add(3 * page())), 0);
     let access = |at: usize| {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let address = map.as_ptr() as usize + at;
@@ -162,7 +180,7 @@ fn past_the_end_the_whole_tail_is_covered_at_once() {
     others.set_len((pages * page()) as u64).unwrap();
     let map = Mapping::options().open(&path).unwrap();
     others.set_len(0).unwrap();
-    let bytes = unsafe { map.as_slice() };
+    let bytes = slice(&map);
     assert!((0..pages).step_by(2).all(|number| bytes[number * page()] == 0));
     assert_eq!(map.check().unwrap_err().bytes(), Some(0..(pages * page()) as u64));
     let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
@@ -178,7 +196,7 @@ fn a_cut_view_is_an_error_and_commits_nothing_over_the_zeros() {
     {
         others.set_len(8 * page() as u64).unwrap();
         let journal = path.with_extension("bin.steadfast");
-        let mut map = unsafe { AtomicMapping::options().tracker(tracker).view(&path).unwrap() };
+        let mut map = view(AtomicMapping::options().tracker(tracker), &path);
         map[0] = 99;
         others.set_len(4 * page() as u64).unwrap();
         assert_eq!(map[6 * page()], 0, "no signal");
@@ -244,7 +262,7 @@ fn memory_is_kept_out_of_core_dumps_and_children_also_where_it_was_damaged() {
     assert_eq!(has(map.as_ptr()), (true, true));
     assert_eq!(has(last), (true, true));
     others.set_len(8 * page() as u64).unwrap();
-    assert_eq!(unsafe { last.read_volatile() }, 0);
+    assert_eq!(process::load(last), 0);
     assert_eq!(has(last), (true, true));
     map.refresh().unwrap();
     drop(map);
@@ -266,19 +284,17 @@ fn a_child_is_refused_what_is_kept_from_it() {
     let folder = folder();
     let (path, _) = numbered(folder.path(), 2);
     let map = Mapping::options().write(true).keep_from_children(true).open(&path).unwrap();
-    match unsafe { libc::fork() } {
+    match process::fork() {
         0 => {
             let forked = |result: steadfast::Result<()>| matches!(result, Err(error) if error.kind() == ErrorKind::Forked);
             let right = forked(map.read_at(0, &mut [0; 8]))
                 && forked(map.write_at(0, &[0; 8]))
                 && forked(map.atomic::<AtomicU64>(0).map(drop))
-                && forked(unsafe { map.typed::<u64>(0) }.map(drop));
-            unsafe { libc::_exit(if right { 0 } else { 1 }) };
+                && forked(typed(&map, 0).map(drop));
+            process::leave(if right { 0 } else { 1 });
         }
         child => {
-            let mut status = 0;
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert_eq!(status, 0);
+            assert_eq!(process::wait(child), 0);
         }
     }
     map.write_at(0, b"ours").unwrap();
@@ -293,21 +309,19 @@ fn a_child_that_has_the_pages_has_their_guard() {
     let private = AtomicMapping::options().load(folder.path().join("data.bin")).err();
     assert_eq!(private.map(|error| error.kind()), Some(ErrorKind::Locked));
     others.set_len(0).unwrap();
-    match unsafe { libc::fork() } {
+    match process::fork() {
         0 => {
-            let zero = unsafe { map.as_ptr().read_volatile() };
+            let zero = process::load(map.as_ptr());
             let right = zero == 0 && map.check().is_err();
             drop(map);
-            unsafe { libc::_exit(if right { 0 } else { 1 }) };
+            process::leave(if right { 0 } else { 1 });
         }
         child => {
-            let mut status = 0;
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert_eq!(status, 0, "the child's access was answered in the child");
+            assert_eq!(process::wait(child), 0, "the child's access was answered in the child");
         }
     }
     map.check().unwrap();
-    assert_eq!(unsafe { map.as_ptr().read_volatile() }, 0);
+    assert_eq!(process::load(map.as_ptr()), 0);
     map.check().unwrap_err();
     done.atomic::<AtomicU64>(0).unwrap().store(1, Ordering::Relaxed);
 }
@@ -328,8 +342,8 @@ fn views_and_loads(folder: &Path) -> Vec<(PathBuf, AtomicMapping, &'static str)>
             std::fs::create_dir(&folder).unwrap();
             let (path, _) = numbered(&folder, 8);
             let options = AtomicMapping::options().tracker(tracker);
-            let map = if kind == "view" { unsafe { options.view(&path) } } else { options.load(&path) };
-            maps.push((path, map.unwrap(), kind));
+            let map = if kind == "view" { view(options, &path) } else { options.load(&path).unwrap() };
+            maps.push((path, map, kind));
         }
     }
     maps

@@ -2,16 +2,18 @@
 //!
 //! # Safety
 //!
-//! Handlers here keep to what a handler may do: atomics, `mmap` over a page of this test's own mapping, `_exit`.
+//! Handlers here keep to what a handler may do: atomics, and `mmap` over a page of this test's own mapping.
 #![allow(unsafe_code)]
 
+mod process;
+
 use std::fs::File;
-use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use process::Handler;
 use steadfast::{ErrorKind, Mapping, fault};
 
 const PAGES: usize = 8;
@@ -25,7 +27,7 @@ fn in_a_process(test: &str, work: fn()) -> Option<i32> {
     if std::env::var_os("STEADFAST_FAULT_CHILD").is_some() {
         work();
         // Past the harness: its threads are no part of this.
-        unsafe { libc::_exit(0) };
+        process::leave(0);
     }
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -55,26 +57,16 @@ fn cut() -> Cut {
         .unwrap();
     file.set_len((PAGES * page()) as u64).unwrap();
     let map = Mapping::options().open_fd(&file).unwrap();
-    let foreign = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            PAGES * page(),
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    assert_ne!(foreign, libc::MAP_FAILED);
+    let foreign = process::map(0, PAGES * page(), libc::MAP_SHARED, file.as_raw_fd()).unwrap();
     file.set_len(0).unwrap();
-    Cut { map, foreign: foreign.cast(), _folder: folder }
+    Cut { map, foreign, _folder: folder }
 }
 
 impl Cut {
     /// A fault of ours is answered by the guard.
     fn touch_ours(&self, at: usize) {
         let calls = CALLS.load(Ordering::SeqCst);
-        assert_eq!(unsafe { self.map.as_ptr().add(at * page()).read_volatile() }, 0);
+        assert_eq!(process::load(self.map.as_ptr().wrapping_add(at * page())), 0);
         assert_eq!(self.map.check().unwrap_err().kind(), ErrorKind::Truncated);
         assert_eq!(CALLS.load(Ordering::SeqCst), calls, "the program's handler is not asked");
     }
@@ -82,7 +74,7 @@ impl Cut {
     /// One that is not ours is answered by the program's handler.
     fn touch_foreign(&self, at: usize) {
         let calls = CALLS.load(Ordering::SeqCst);
-        assert_eq!(unsafe { self.foreign.add(at * page()).read_volatile() }, 0);
+        assert_eq!(process::load(self.foreign.wrapping_add(at * page())), 0);
         assert_eq!(CALLS.load(Ordering::SeqCst), calls + 1, "the program's handler is asked once");
     }
 }
@@ -93,17 +85,9 @@ static FOUND: AtomicUsize = AtomicUsize::new(0);
 
 fn put_a_page(info: *mut libc::siginfo_t) {
     CALLS.fetch_add(1, Ordering::SeqCst);
-    let address = unsafe { (*info).si_addr() } as usize & !(page() - 1);
-    unsafe {
-        libc::mmap(
-            address as *mut libc::c_void,
-            page(),
-            libc::PROT_READ,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
-            -1,
-            0,
-        )
-    };
+    let page_start = process::fault_of(info).0 & !(page() - 1);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    process::map(page_start, page(), flags, -1);
 }
 
 extern "C" fn handles(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -112,18 +96,11 @@ extern "C" fn handles(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::
 
 /// As programs do that are good neighbours: hands on what is not theirs (everything is theirs but what lies in `map`).
 extern "C" fn hands_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let address = unsafe { (*info).si_addr() } as usize;
     let ours = FOREIGN.load(Ordering::SeqCst);
-    if (ours..ours + PAGES * page()).contains(&address) {
+    if (ours..ours + PAGES * page()).contains(&process::fault_of(info).0) {
         return put_a_page(info);
     }
-    let found = FOUND.load(Ordering::SeqCst);
-    let found = unsafe {
-        std::mem::transmute::<usize, extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void)>(
-            found,
-        )
-    };
-    found(signal, info, context);
+    process::hand_on(FOUND.load(Ordering::SeqCst), signal, info, context);
 }
 
 static FOREIGN: AtomicUsize = AtomicUsize::new(0);
@@ -131,50 +108,28 @@ static FOREIGN: AtomicUsize = AtomicUsize::new(0);
 /// Hands everything on, and answers what comes back to it: who calls it from behind would never end.
 extern "C" fn only_hands_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     CALLS.fetch_add(1, Ordering::SeqCst);
-    let found = FOUND.load(Ordering::SeqCst);
-    let found = unsafe {
-        std::mem::transmute::<usize, extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void)>(
-            found,
-        )
-    };
-    found(signal, info, context);
+    process::hand_on(FOUND.load(Ordering::SeqCst), signal, info, context);
 }
 
 extern "C" fn answers(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    let (address, code) = unsafe { ((*info).si_addr() as usize, (*info).si_code) };
+    let (address, code) = process::fault_of(info);
+    // SAFETY: this is a SIGBUS handler, and that is what the kernel told it.
     if !unsafe { fault::answer(address, code) } {
         put_a_page(info);
     }
 }
 
 extern "C" fn looks_at_its_mask(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    let mut blocked = MaybeUninit::uninit();
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), blocked.as_mut_ptr()) };
-    let blocked = unsafe { blocked.assume_init() };
-    let usr1 = unsafe { libc::sigismember(&raw const blocked, libc::SIGUSR1) };
-    let bus = unsafe { libc::sigismember(&raw const blocked, libc::SIGBUS) };
-    MASK.store(1 + usr1 as usize + 2 * bus as usize, Ordering::SeqCst);
+    let blocked =
+        usize::from(process::blocks(libc::SIGUSR1)) + 2 * usize::from(process::blocks(libc::SIGBUS));
+    MASK.store(1 + blocked, Ordering::SeqCst);
     put_a_page(info);
 }
 
 static MASK: AtomicUsize = AtomicUsize::new(0);
 
-type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
-
 fn install(handler: Handler, flags: i32, blocks: &[i32]) {
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = handler as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
-    for &signal in blocks {
-        unsafe { libc::sigaddset(&raw mut action.sa_mask, signal) };
-    }
-    let mut found: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    assert_eq!(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, &raw mut found) }, 0);
-    FOUND.store(found.sa_sigaction, Ordering::SeqCst);
-}
-
-fn ignore_or_default(action: usize) {
-    unsafe { libc::signal(libc::SIGBUS, action) };
+    FOUND.store(process::handle_sigbus(handler, flags, blocks), Ordering::SeqCst);
 }
 
 #[test]
@@ -236,7 +191,7 @@ fn a_fault_that_everybody_hands_on_ends_the_process() {
         let first = cut();
         install(only_hands_on, 0, &[]);
         let _second = cut();
-        unsafe { first.foreign.read_volatile() };
+        process::load(first.foreign);
     });
     assert_eq!(ended, Some(libc::SIGBUS));
 }
@@ -246,7 +201,7 @@ fn a_fault_that_nobody_handles_ends_the_process() {
     let ended = in_a_process("a_fault_that_nobody_handles_ends_the_process", || {
         let cut = cut();
         cut.touch_ours(0);
-        unsafe { cut.foreign.read_volatile() };
+        process::load(cut.foreign);
     });
     assert_eq!(ended, Some(libc::SIGBUS));
 }
@@ -257,9 +212,9 @@ fn a_sigbus_that_is_sent_ends_the_process() {
         let cut = cut();
         cut.touch_ours(0);
         // The first is taken by the handler of Rust's runtime, which then gives up its place; ours stays.
-        unsafe { libc::raise(libc::SIGBUS) };
+        process::raise(libc::SIGBUS);
         cut.touch_ours(1);
-        unsafe { libc::raise(libc::SIGBUS) };
+        process::raise(libc::SIGBUS);
     });
     assert_eq!(ended, Some(libc::SIGBUS));
 }
@@ -269,7 +224,7 @@ fn the_guard_outlasts_a_handler_that_gives_up_its_place() {
     let ended = in_a_process("the_guard_outlasts_a_handler_that_gives_up_its_place", || {
         let cut = cut();
         // As the handler of Rust's runtime does.
-        unsafe { libc::raise(libc::SIGBUS) };
+        process::raise(libc::SIGBUS);
         assert!(fault::is_installed());
         cut.touch_ours(1);
     });
@@ -279,10 +234,10 @@ fn the_guard_outlasts_a_handler_that_gives_up_its_place() {
 #[test]
 fn a_sigbus_that_is_sent_and_ignored_stays_ignored() {
     let ended = in_a_process("a_sigbus_that_is_sent_and_ignored_stays_ignored", || {
-        ignore_or_default(libc::SIG_IGN);
+        process::ignore_sigbus();
         let cut = cut();
         cut.touch_ours(0);
-        unsafe { libc::raise(libc::SIGBUS) };
+        process::raise(libc::SIGBUS);
         cut.touch_ours(1);
     });
     assert_eq!(ended, None);
@@ -291,9 +246,9 @@ fn a_sigbus_that_is_sent_and_ignored_stays_ignored() {
 #[test]
 fn a_fault_cannot_be_ignored() {
     let ended = in_a_process("a_fault_cannot_be_ignored", || {
-        ignore_or_default(libc::SIG_IGN);
+        process::ignore_sigbus();
         let cut = cut();
-        unsafe { cut.foreign.read_volatile() };
+        process::load(cut.foreign);
     });
     assert_eq!(ended, Some(libc::SIGBUS));
 }
@@ -305,10 +260,7 @@ fn a_handler_is_called_under_the_mask_and_the_flags_that_it_asked_for() {
         let first = cut();
         first.touch_foreign(0);
         assert_eq!(MASK.load(Ordering::SeqCst), 1 + 1 + 2);
-        let mut now = MaybeUninit::uninit();
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), now.as_mut_ptr()) };
-        let now = unsafe { now.assume_init() };
-        assert_eq!(unsafe { libc::sigismember(&raw const now, libc::SIGUSR1) }, 0);
+        assert!(!process::blocks(libc::SIGUSR1) && !process::blocks(libc::SIGBUS), "for the handler only");
         install(looks_at_its_mask, libc::SA_NODEFER, &[]);
         fault::install();
         first.touch_foreign(1);
@@ -324,7 +276,7 @@ fn a_handler_for_one_time_is_called_one_time() {
         let cut = cut();
         cut.touch_foreign(0);
         cut.touch_ours(0);
-        unsafe { cut.foreign.add(page()).read_volatile() };
+        process::load(cut.foreign.wrapping_add(page()));
     });
     assert_eq!(ended, Some(libc::SIGBUS));
 }
@@ -350,7 +302,7 @@ fn a_map_without_a_guard_is_like_any_other() {
         let map = Mapping::options().guard(false).open_fd(&file).unwrap();
         assert!(!fault::is_installed());
         file.set_len(0).unwrap();
-        unsafe { map.as_ptr().read_volatile() };
+        process::load(map.as_ptr());
     });
     assert_eq!(ended, Some(libc::SIGBUS));
 }
@@ -368,7 +320,7 @@ fn many_threads_fault_at_once_in_many_maps() {
                     scope.spawn(move || {
                         for (number, map) in maps.iter().enumerate() {
                             let at = (number + thread) % PAGES * page();
-                            assert_eq!(unsafe { map.as_ptr().add(at).read_volatile() }, 0);
+                            assert_eq!(process::load(map.as_ptr().wrapping_add(at)), 0);
                             assert_eq!(map.check().unwrap_err().kind(), ErrorKind::Truncated);
                         }
                     });
@@ -385,23 +337,20 @@ fn a_child_may_map_what_it_likes_where_its_parent_has_a_map() {
         let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("state.bin");
         let options = steadfast::AtomicMapping::options().create(true).len(PAGES * page());
+        // SAFETY: nobody else writes the file.
         let map = unsafe { options.view(&path).unwrap() };
         let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let child = unsafe { libc::fork() };
+        let child = process::fork();
         if child == 0 {
             // The parent's memory is not here; a file of the child's own is, and it is too short.
-            let here = map.as_ptr().cast_mut().cast();
             let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
-            let mapped = unsafe { libc::mmap(here, page(), libc::PROT_READ, flags, file.as_raw_fd(), 0) };
-            if mapped != here {
-                unsafe { libc::_exit(1) };
+            let mapped = process::map(map.as_ptr() as usize, page(), flags, file.as_raw_fd());
+            if mapped == Some(map.as_ptr()) {
+                process::load(map.as_ptr());
             }
-            unsafe { here.cast::<u8>().read_volatile() };
-            unsafe { libc::_exit(2) };
+            process::leave(1);
         }
-        let mut status = 0;
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "{status:x}");
+        assert_eq!(process::signal_of(process::wait(child)), Some(libc::SIGBUS));
     });
     assert_eq!(ended, None);
 }

@@ -9,7 +9,7 @@ use super::figures::{Figures, Row, proper};
 use super::requirements;
 
 /// Each benchmark's heading and what to know before reading its table.
-const BENCHES: [(&str, &str, &str); 11] = [
+const BENCHES: [(&str, &str, &str); 12] = [
     (
         "commit",
         "One commit",

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! `memmap2` and `as_slice` ask that nothing else changes the file under the map: it is in a folder of the benchmark's own. The one file that is
-//! cut is read as volatile bytes.
+//! `memmap2` and `as_slice` ask that nothing else changes the file under the map: it is in a folder of the benchmark's own.
+//! The one file that is cut is read as volatile bytes.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -10,20 +10,22 @@ const OPERATION: &str = "refresh";
 impl AtomicMapping {
     /// Takes the data file as it is now.
     ///
-    /// **After another program changed it** ([`ForeignChange`](ErrorKind::ForeignChange), and commits are refused): the file is opened once more, with what
-    /// the other program left there, its length included, as the last commit. Commits that had not reached the plain file yet are made again over it, byte for
-    /// byte and with the length that the last of them gave it, as `steadfast recover --adopt` does. What was not committed is lost: keep it from memory
-    /// first, which no other program has changed. Commit numbers go on, or begin anew.
+    /// **After another program changed it** ([`ForeignChange`](ErrorKind::ForeignChange), and commits are refused): the
+    /// file is opened once more, with what the other program left there, its length included, as the last commit. Commits
+    /// that had not reached the plain file yet are made again over it, byte for byte and with the length that the last of
+    /// them gave it, as `steadfast recover --adopt` does. What was not committed is lost: keep it from memory first, which
+    /// no other program has changed. Commit numbers go on, or begin anew.
     ///
-    /// **Where pages could not be had** and read as zeros ([`check`](AtomicMapping::check)): the last commit's bytes are put back. Everything else stays as it is, also what is not
-    /// committed yet; plain stores to damaged pages are lost.
+    /// **Where pages could not be had** and read as zeros ([`check`](AtomicMapping::check)): the last commit's bytes are
+    /// put back. Everything else stays as it is, also what is not committed yet; plain stores to damaged pages are lost.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput): declared edits that are not committed lie in damaged pages; only a
-    /// [`rollback`](AtomicMapping::rollback) helps. [`Io`](ErrorKind::Io): the file still cannot be read. [`LimitExceeded`](ErrorKind::LimitExceeded): no
-    /// memory or addresses. [`Latched`](ErrorKind::Latched): an earlier failure of another kind. [`ForeignChange`](ErrorKind::ForeignChange): the name means
-    /// another file now. Those of an open, if the changed file cannot be opened again: the memory then stays readable, and that is all.
+    /// [`rollback`](AtomicMapping::rollback) helps. [`Io`](ErrorKind::Io): the file still cannot be read.
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded): no memory or addresses. [`Latched`](ErrorKind::Latched): an earlier
+    /// failure of another kind. [`ForeignChange`](ErrorKind::ForeignChange): the name means another file now. Those of an
+    /// open, if the changed file cannot be opened again: the memory then stays readable, and that is all.
     ///
     /// ```
     /// # use steadfast::{AtomicMapping, ErrorKind};

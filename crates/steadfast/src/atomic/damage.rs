@@ -7,17 +7,18 @@ use crate::batch::Extent;
 use crate::error::{Error, ErrorKind, Result};
 
 impl AtomicMapping {
-    /// Is every byte what was committed or stored, as far as anybody touched it? To be asked after work on slices, which cannot return an error.
+    /// Is every byte what was committed or stored, as far as anybody touched it? To be asked after work on slices, which
+    /// cannot return an error.
     ///
-    /// The memory of a `load` is its own, and only failing hardware can damage it. A `view` shows the data file's page cache until a page is stored to:
-    /// where such a page cannot be had any more (another program truncated the file, the device failed), it reads as zeros, and this says so. What nobody tried
-    /// to access is not looked at.
+    /// The memory of a `load` is its own, and only failing hardware can damage it. A `view` shows the data file's page
+    /// cache until a page is stored to: where such a page cannot be had any more (another program truncated the file, the
+    /// device failed), it reads as zeros, and this says so. What nobody tried to access is not looked at.
     ///
     /// # Errors
     ///
-    /// The first damaged bytes, with the likely cause: [`Truncated`](ErrorKind::Truncated) where they lay past the end of the file,
-    /// [`Io`](ErrorKind::Io) otherwise. Checked access to them fails, and so does a commit over them, until [`refresh`](AtomicMapping::refresh) or
-    /// [`rollback`](AtomicMapping::rollback) brings the committed bytes back.
+    /// The first damaged bytes, with the likely cause: [`Truncated`](ErrorKind::Truncated) where they lay past the end of
+    /// the file, [`Io`](ErrorKind::Io) otherwise. Checked access to them fails, and so does a commit over them, until
+    /// [`refresh`](AtomicMapping::refresh) or [`rollback`](AtomicMapping::rollback) brings the committed bytes back.
     ///
     /// ```
     /// # use steadfast::{AtomicMapping, ErrorKind};

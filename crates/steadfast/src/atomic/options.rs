@@ -55,9 +55,9 @@ impl AtomicOptions {
         self
     }
 
-    /// How plain stores are found; declared edits need no search. Nothing is tracked, and nothing paid, before the whole slice is
-    /// borrowed mutably for the first time; that first borrow of a loaded map takes about as long as loading it, unless a tracker is
-    /// named here. Default: [`Automatic`](Tracker::Automatic), or what the environment variable
+    /// How plain stores are found; declared edits need no search. Nothing is tracked, and nothing paid, before the whole
+    /// slice is borrowed mutably for the first time; that first borrow of a loaded map takes about as long as loading it,
+    /// unless a tracker is named here. Default: [`Automatic`](Tracker::Automatic), or what the environment variable
     /// `STEADFAST_TRACKER` says (`automatic`, `write-protect`, `private-copies` or `declared`).
     ///
     /// ```
@@ -153,7 +153,8 @@ impl AtomicOptions {
 
     /// Keep the memory out of core dumps (`MADV_DONTDUMP`, madvise(2)). (Forked children never have it.) Default: no.
     ///
-    /// What a commit carries to the journal passes through buffers of its own for a moment; the larger ones are kept out of dumps in any case.
+    /// What a commit carries to the journal passes through buffers of its own for a moment; the larger ones are kept out of
+    /// dumps in any case.
     ///
     /// ```
     /// # use steadfast::AtomicMapping;

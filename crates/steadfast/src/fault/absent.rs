@@ -42,7 +42,7 @@ impl Guard {
         match *self {}
     }
 
-    pub(crate) fn memory_placed(&self, _: &Range<usize>) {
+    pub(crate) fn memory_placed(&self, _: &Range<usize>, _: i32) {
         match *self {}
     }
 

@@ -4,9 +4,9 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with `mmap(MAP_FIXED)` over pages of a guarded span for which the kernel has just said that it has none. Others that
-//! it covers with them lie past the end of the file, or, when the process has run out of mappings, near by; each is noted as damaged before
-//! it is covered, so nobody takes the zeros for the file's bytes.
+//! This file is trusted with `mmap(MAP_FIXED)` over pages of a guarded span for which the kernel has just said that it has
+//! none. Others that it covers with them lie past the end of the file, or, when the process has run out of mappings, near
+//! by; each is noted as damaged before it is covered, so nobody takes the zeros for the file's bytes.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -19,8 +19,8 @@ use super::table::Slot;
 use crate::sys::fork::Birth;
 use crate::sys::region::Hidden;
 
-/// `si_code` of SIGBUS (sigaction(2)): an address that is not aligned; one that means nothing in the file; memory that is damaged and
-/// that somebody needs.
+/// `si_code` of SIGBUS (sigaction(2)): an address that is not aligned; one that means nothing in the file; memory that is
+/// damaged and that somebody needs.
 const BUS_ADRALN: i32 = 1;
 const BUS_ADRERR: i32 = 2;
 const BUS_MCEERR_AR: i32 = 4;
@@ -150,7 +150,8 @@ unsafe fn cover(slot: &Slot, bytes: &Range<usize>, hidden: Hidden) -> bool {
 unsafe fn place(slot: &Slot, bytes: Range<usize>, access: i32, hidden: Hidden) -> bool {
     let (address, len) = (slot.start().wrapping_add(bytes.start), bytes.len());
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
-    // SAFETY: the pages lie in a span that is guarded, so nobody else has mapped anything there, and are noted as damaged (contract).
+    // SAFETY: the pages lie in a span that is guarded, so nobody else has mapped anything there, and are noted as damaged
+    // (contract).
     let placed = unsafe { libc::mmap(ptr::without_provenance_mut(address), len, access, flags, -1, 0) };
     if placed == libc::MAP_FAILED {
         return false;

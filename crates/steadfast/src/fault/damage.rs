@@ -1,13 +1,13 @@
 //! Which bytes of a guarded span were replaced by zeros, and why.
 //!
-//! Written by the signal handler, so: atomics only, and memory straight from the kernel. Two kinds of damage are told apart. What lies
-//! past the end of the file is one range, the *tail*, however long. Single pages are bits, one a page, in memory that is taken with the first of
-//! them; most of it is never touched.
+//! Written by the signal handler, so: atomics only, and memory straight from the kernel. Two kinds of damage are told
+//! apart. What lies past the end of the file is one range, the *tail*, however long. Single pages are bits, one a page, in
+//! memory that is taken with the first of them; most of it is never touched.
 //!
 //! # Safety
 //!
-//! This file is trusted with one anonymous mapping for the bits: made by whoever notes the first page, read and written as atomic words
-//! only, given back when nobody looks at the span any more ([`Damage::reset`]).
+//! This file is trusted with one anonymous mapping for the bits: made by whoever notes the first page, read and written as
+//! atomic words only, given back when nobody looks at the span any more ([`Damage::reset`]).
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -60,7 +60,8 @@ impl Damage {
     pub(super) fn reset(&self) {
         let bits = self.bits.swap(ptr::null_mut(), Ordering::AcqRel);
         if !bits.is_null() {
-            // SAFETY: this mapping was made by `words` with this length, and nobody looks at it any more (contract of this function).
+            // SAFETY: this mapping was made by `words` with this length, and nobody looks at it any more (contract of this
+            // function).
             unsafe { libc::munmap(bits.cast(), self.bits_bytes()) };
         }
         self.causes.store(0, Ordering::Relaxed);
@@ -101,8 +102,8 @@ impl Damage {
 
     fn word(&self, bits: *const AtomicU64, index: usize) -> &AtomicU64 {
         debug_assert!(index < self.pages.load(Ordering::Relaxed).div_ceil(WORD_BITS));
-        // SAFETY: `index` lies within the mapping (the callers clip to `pages`), which is aligned, zeros at first, lives for as long as the span is guarded,
-        // and is only used through atomics.
+        // SAFETY: `index` lies within the mapping (the callers clip to `pages`), which is aligned, zeros at first, lives
+        // for as long as the span is guarded, and is only used through atomics.
         unsafe { &*bits.wrapping_add(index) }
     }
 
@@ -239,8 +240,8 @@ impl Damage {
             self.tail_end.store(0, Ordering::SeqCst);
         } else if bytes.start < tail.end && tail.start < bytes.end {
             if bytes.start > tail.start && bytes.end < tail.end {
-                // What stays before it becomes single pages; there is always memory for them where there was some for a map, but should there be none,
-                // they stay part of a tail that is too long.
+                // What stays before it becomes single pages; there is always memory for them where there was some for a
+                // map, but should there be none, they stay part of a tail that is too long.
                 if !self.note_pages(tail.start / page..bytes.start / page, Cause::Unreadable) {
                     return;
                 }

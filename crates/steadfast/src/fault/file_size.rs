@@ -1,13 +1,15 @@
 //! SIGXFSZ becomes an error as well.
 //!
-//! A write beyond the limit on file sizes (`ulimit -f`, `RLIMIT_FSIZE`) fails with `EFBIG`, and besides the kernel sends SIGXFSZ to the thread
-//! that made it, which ends the process (setrlimit(2)). The library asks for the limit before a file grows; but the limit may be lowered while files are open.
-//! So the first write installs a handler, if nobody else has one, that ignores the signal in a thread which is in a write of this library, and
-//! otherwise lets the process end as it would have.
+//! A write beyond the limit on file sizes (`ulimit -f`, `RLIMIT_FSIZE`) fails with `EFBIG`, and besides the kernel sends
+//! SIGXFSZ to the thread that made it, which ends the process (setrlimit(2)). The library asks for the limit before a file
+//! grows; but the limit may be lowered while files are open. So the first write installs a handler, if nobody else has one,
+//! that ignores the signal in a thread which is in a write of this library, and otherwise lets the process end as it would
+//! have.
 //!
 //! # Safety
 //!
-//! This file is trusted with `sigaction` for SIGXFSZ. Its handler reads one thread-local flag and makes two calls, both async-signal-safe.
+//! This file is trusted with `sigaction` for SIGXFSZ. Its handler reads one thread-local flag and makes two calls, both
+//! async-signal-safe.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

@@ -31,8 +31,8 @@ impl Guard {
         Some(Guard { slot, birth, uneven: false })
     }
 
-    /// A file was placed over `bytes`, with its byte `offset` at their start; they are sound now. The span is the file's from its first address
-    /// on: what is placed later lies where it lies in the file.
+    /// A file was placed over `bytes`, with its byte `offset` at their start; they are sound now. The span is the file's
+    /// from its first address on: what is placed later lies where it lies in the file.
     pub(crate) fn file_placed(&self, bytes: &Range<usize>, fd: RawFd, offset: u64, access: i32) {
         let slot = self.slot;
         slot.file_start.store(offset.wrapping_sub(bytes.start as u64), Ordering::SeqCst);
@@ -42,7 +42,10 @@ impl Guard {
     }
 
     /// Memory of our own, or none, was placed over `bytes`, up to the end of what is the file's or beyond it.
-    pub(crate) fn memory_placed(&self, bytes: &Range<usize>) {
+    pub(crate) fn memory_placed(&self, bytes: &Range<usize>, access: i32) {
+        if access != libc::PROT_NONE {
+            self.slot.access.store(access, Ordering::SeqCst);
+        }
         if bytes.end >= self.slot.file_end.load(Ordering::SeqCst) {
             self.slot.file_end.fetch_min(bytes.start, Ordering::SeqCst);
         }

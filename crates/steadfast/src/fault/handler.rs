@@ -1,7 +1,7 @@
 //! The SIGBUS handler: where it stands among others, and whom it asks next.
 //!
-//! Each time it is put in front it is another entry of the same code, with a memory of its own of what was there before. So a handler
-//! that a program installed later, and that itself calls what it found, never leads back to itself:
+//! Each time it is put in front it is another entry of the same code, with a memory of its own of what was there before. So
+//! a handler that a program installed later, and that itself calls what it found, never leads back to itself:
 //!
 //! ```text
 //! kernel -> entry 1 -> the program's -> entry 0 -> what the process began with
@@ -9,7 +9,8 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with `sigaction` for SIGBUS, with calling the handlers that it returned, and with what the kernel hands to a handler.
+//! This file is trusted with `sigaction` for SIGBUS, with calling the handlers that it returned, and with what the kernel
+//! hands to a handler.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -104,8 +105,8 @@ fn stand(number: usize, flags_before: libc::c_int) -> bool {
     // SAFETY: all zeros is a valid `struct sigaction`: no flags, an empty mask.
     let mut ours: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     ours.sa_sigaction = *entry as usize;
-    // On the alternate stack, where the thread has one: the fault may be at the end of the stack. Calls that a SIGBUS from elsewhere interrupts go on,
-    // or not, as they did before.
+    // On the alternate stack, where the thread has one: the fault may be at the end of the stack. Calls that a SIGBUS from
+    // elsewhere interrupts go on, or not, as they did before.
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | (flags_before & libc::SA_RESTART);
     // SAFETY: the handler keeps to what a handler may do, and the structure lives across the call.
     unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut()) == 0 }
@@ -145,13 +146,13 @@ extern "C" fn entry<const NUMBER: usize>(
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let errno_before = unsafe { *errno };
-    // SAFETY: the kernel hands a handler with SA_SIGINFO one `siginfo_t`.
-    let code = unsafe { (*info).si_code };
-    // SAFETY: as above; for a SIGBUS that is no fault the bytes mean something else, and are not looked at.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: the kernel hands a handler with SA_SIGINFO one `siginfo_t`, which lives until the handler returns.
+    let told = unsafe { &*info };
+    // SAFETY: of a SIGBUS that is no fault these bytes mean something else; they are then not looked at.
+    let address = unsafe { told.si_addr() } as usize;
     // SAFETY: this is a SIGBUS handler, and that is what the kernel told it.
-    let answered = unsafe { answer(address, code) };
-    // SAFETY: as above.
+    let answered = unsafe { answer(address, told.si_code) };
+    // SAFETY: as for the first look.
     unsafe { *errno = errno_before };
     if !answered {
         ask_before(NUMBER, signal, info, context);
@@ -162,8 +163,10 @@ extern "C" fn entry<const NUMBER: usize>(
 fn ask_before(number: usize, signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = BEFORE.get(number).filter(|before| before.known.load(Ordering::SeqCst));
     let Some(before) = before else { return end(info) };
-    // SAFETY: it was written before `known` was set, and is never written again.
-    let action = unsafe { (*before.action.get()).assume_init_ref() };
+    // SAFETY: nobody writes it any more once `known` is set.
+    let action = unsafe { &*before.action.get() };
+    // SAFETY: it was written before `known` was set.
+    let action = unsafe { action.assume_init_ref() };
     // SAFETY: the kernel hands a handler with SA_SIGINFO one `siginfo_t`.
     let is_fault = unsafe { (*info).si_code } > 0;
     match action.sa_sigaction {
@@ -178,7 +181,8 @@ fn ask_before(number: usize, signal: libc::c_int, info: *mut libc::siginfo_t, co
             }
             call(action, handler, signal, info, context);
             if current().sa_sigaction == libc::SIG_DFL {
-                // It gave up its place, as the handler of Rust's runtime does, and means its own, not ours: from here on nobody stands behind us.
+                // It gave up its place, as the handler of Rust's runtime does, and means its own, not ours: from here on
+                // nobody stands behind us.
                 before.known.store(false, Ordering::SeqCst);
                 stand(number, action.sa_flags);
             }
@@ -227,8 +231,8 @@ fn end(info: *mut libc::siginfo_t) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO one `siginfo_t`.
     let code = unsafe { (*info).si_code };
     if !cover::is_fault(code) {
-        // Somebody sent it: once more, for when this handler returns. A fault comes again by itself, with all that a core dump wants to know.
-        // SAFETY: sends this thread a signal, and touches no memory.
+        // Somebody sent it: once more, for when this handler returns. A fault comes again by itself, with all that a core
+        // dump wants to know. SAFETY: sends this thread a signal, and touches no memory.
         unsafe { libc::raise(libc::SIGBUS) };
     }
 }

@@ -5,10 +5,11 @@
 //! This file is trusted with one machine instruction that loads a byte.
 #![allow(unsafe_code)]
 
-/// Loads the byte at `address` and forgets it. Where the page cannot be had the guard answers, and has noted it when this returns.
+/// Loads the byte at `address` and forgets it. Where the page cannot be had the guard answers, and has noted it when this
+/// returns.
 ///
-/// Others may store there at the same time: an instruction that the compiler knows nothing about is no access of Rust's memory model,
-/// as is one by another process.
+/// Others may store there at the same time: an instruction that the compiler knows nothing about is no access of Rust's
+/// memory model, as is one by another process.
 ///
 /// # Safety
 ///

@@ -1,14 +1,15 @@
 //! Which spans of addresses are guarded: a table that a signal handler can read at any moment.
 //!
-//! Slots stand in chunks that are never given back, so a reader needs no lock and no allocation. A slot is taken and let go by a
-//! compare-and-swap; its `turn` is odd while its span is guarded. A handler that finds its address in a slot counts itself among the
-//! slot's users and looks at the turn once more; whoever ends the guard makes the turn even first and then waits for the users to leave.
-//! So nobody works on a span that is not guarded any more, and what a handler looks at is not taken from under it.
+//! Slots stand in chunks that are never given back, so a reader needs no lock and no allocation. A slot is taken and let go
+//! by a compare-and-swap; its `turn` is odd while its span is guarded. A handler that finds its address in a slot counts
+//! itself among the slot's users and looks at the turn once more; whoever ends the guard makes the turn even first and then
+//! waits for the users to leave. So nobody works on a span that is not guarded any more, and what a handler looks at is not
+//! taken from under it.
 //!
 //! # Safety
 //!
-//! This file is trusted with the addresses of chunks, which are leaked and so valid for ever, and of protections: made by a guard from a box, and
-//! dropped by it only after they were replaced and all users have left.
+//! This file is trusted with the addresses of chunks, which are leaked and so valid for ever, and of protections: made by a
+//! guard from a box, and dropped by it only after they were replaced and all users have left.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -156,12 +157,13 @@ impl Slot {
         self.damage.reset();
         self.fd.store(-1, Ordering::SeqCst);
         self.file_end.store(0, Ordering::SeqCst);
+        self.access.store(libc::PROT_NONE, Ordering::SeqCst);
         self.hidden.store(0, Ordering::SeqCst);
         self.taken.store(false, Ordering::Release);
     }
 
-    /// In a forked child that does not have the span: nobody looks at the slot again, and it stays as it is. (A handler that was at work in the
-    /// parent is counted here for ever.)
+    /// In a forked child that does not have the span: nobody looks at the slot again, and it stays as it is. (A handler
+    /// that was at work in the parent is counted here for ever.)
     pub(super) fn abandon(&self) {
         self.turn.fetch_add(1, Ordering::SeqCst);
     }
@@ -177,7 +179,8 @@ impl Slot {
     pub(super) fn set_protections(&self, new: Option<Protections>) {
         let old = self.swap_protections(new);
         if old.is_some() {
-            // A handler that came before the swap may still read them. Others may come and go meanwhile, but each of them sees the new ones.
+            // A handler that came before the swap may still read them. Others may come and go meanwhile, but each of them
+            // sees the new ones.
             self.wait_for_users();
         }
     }

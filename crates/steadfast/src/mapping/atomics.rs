@@ -111,8 +111,9 @@ impl Granted {
 impl Mapping {
     /// The bytes at `offset` as an atomic, shared with every process that maps the file.
     ///
-    /// The same bytes can be had again as an atomic of the same size only. A page that cannot be had is an error here; one that is lost later reads as
-    /// zeros, and [`check`](Self::check) says so (without the [guard](crate::MappingOptions::guard): SIGBUS).
+    /// The same bytes can be had again as an atomic of the same size only. A page that cannot be had is an error here; one
+    /// that is lost later reads as zeros, and [`check`](Self::check) says so (without the
+    /// [guard](crate::MappingOptions::guard): SIGBUS).
     ///
     /// # Errors
     ///

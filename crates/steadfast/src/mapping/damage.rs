@@ -9,35 +9,38 @@ use super::{Kind, Mapping};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Mapping {
-    /// Is every byte what the file holds, as far as anybody touched it? To be asked after work on slices and raw pointers, which cannot return an error:
-    /// where a page could not be had (the file was truncated, the device or the network mount failed, a hole got no block), they found zeros.
+    /// Is every byte what the file holds, as far as anybody touched it? To be asked after work on slices and raw pointers,
+    /// which cannot return an error: where a page could not be had (the file was truncated, the device or the network mount
+    /// failed, a hole got no block), they found zeros.
     ///
     /// It costs next to nothing, and touches no page: what nobody tried to access is not looked at.
     ///
     /// # Errors
     ///
-    /// The first damaged bytes, with the likely cause: [`Truncated`](ErrorKind::Truncated) where they lay past the end of the file,
-    /// [`Io`](ErrorKind::Io) otherwise. Stores to them since are lost, [`sync`](Self::sync) of them fails, and so does every checked access, until
-    /// [`refresh`](Self::refresh) puts the file's own pages back.
+    /// The first damaged bytes, with the likely cause: [`Truncated`](ErrorKind::Truncated) where they lay past the end of
+    /// the file, [`Io`](ErrorKind::Io) otherwise. Stores to them since are lost, [`sync`](Self::sync) of them fails, and so
+    /// does every checked access, until [`refresh`](Self::refresh) puts the file's own pages back.
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
     pub fn check(&self) -> Result<()> {
         self.refuse_damaged("check", &(0..self.len()))
     }
 
-    /// Takes the file as it is now: damaged pages become the file's own again, and the mapping as long as what the file has to offer.
+    /// Takes the file as it is now: damaged pages become the file's own again, and the mapping as long as what the file has
+    /// to offer.
     ///
-    /// A mapping that reached to the file's end, as far as it knew, reaches to the new one, be that earlier or later. One of a part of the file keeps its
-    /// length unless the file is shorter now. Within the reservation ([`reserve`](super::MappingOptions::reserve)) every address stays; a longer mapping
-    /// may move, as by [`resize`](Self::resize). Advice and locks of pages that were damaged are gone, protections stay.
+    /// A mapping that reached to the file's end, as far as it knew, reaches to the new one, be that earlier or later. One
+    /// of a part of the file keeps its length unless the file is shorter now. Within the reservation
+    /// ([`reserve`](super::MappingOptions::reserve)) every address stays; a longer mapping may move, as by
+    /// [`resize`](Self::resize). Advice and locks of pages that were damaged are gone, protections stay.
     ///
-    /// Stores to damaged bytes are lost; [`check`](Self::check) had named them. Where a private mapping's file was truncated, the kernel dropped its changed pages
-    /// beyond the new end (mmap(2)).
+    /// Stores to damaged bytes are lost; [`check`](Self::check) had named them. Where a private mapping's file was
+    /// truncated, the kernel dropped its changed pages beyond the new end (mmap(2)).
     ///
     /// # Errors
     ///
-    /// [`LimitExceeded`](ErrorKind::LimitExceeded): no memory or addresses; try again. [`Forked`](ErrorKind::Forked): in a child. A page
-    /// that still cannot be read is no error here, but at its next access.
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded): no memory or addresses; try again. [`Forked`](ErrorKind::Forked): in a
+    /// child. A page that still cannot be read is no error here, but at its next access.
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
     pub fn refresh(&mut self) -> Result<()> {

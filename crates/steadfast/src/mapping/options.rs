@@ -255,8 +255,9 @@ impl MappingOptions {
         Ok(Mapping::new(&self, placed, None, 0))
     }
 
-    /// Turn the fault of an access to a page that is gone (the file was cut, the device fails, the disk is full) into zeros and an error, where SIGBUS
-    /// would end the process: see [`fault`](crate::fault). Default: yes, where the feature `guard` is on.
+    /// Turn the fault of an access to a page that is gone (the file was cut, the device fails, the disk is full) into zeros
+    /// and an error, where SIGBUS would end the process: see [`fault`](crate::fault). Default: yes, where the feature
+    /// `guard` is on.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -281,7 +282,8 @@ impl MappingOptions {
         self
     }
 
-    /// Keep the pages out of core dumps (`MADV_DONTDUMP`, madvise(2)): for secrets, and for maps that would make a dump huge. Default: no.
+    /// Keep the pages out of core dumps (`MADV_DONTDUMP`, madvise(2)): for secrets, and for maps that would make a dump
+    /// huge. Default: no.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {
@@ -295,8 +297,8 @@ impl MappingOptions {
         self
     }
 
-    /// Keep the pages from forked children (`MADV_DONTFORK`, madvise(2)): in a child calls that reach for them are errors, and a plain access is a SIGSEGV.
-    /// Default: no, a child has the pages, as after mmap(2).
+    /// Keep the pages from forked children (`MADV_DONTFORK`, madvise(2)): in a child calls that reach for them are errors,
+    /// and a plain access is a SIGSEGV. Default: no, a child has the pages, as after mmap(2).
     ///
     /// See [`keep_from_dumps`](Self::keep_from_dumps) for an example.
     pub fn keep_from_children(mut self, keep: bool) -> Self {

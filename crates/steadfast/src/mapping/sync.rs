@@ -27,8 +27,9 @@ impl Mapping {
     ///   [`redirty`](Self::redirty) made them dirty again and a sync wrote them.
     /// - [`OutOfRange`](ErrorKind::OutOfRange): the range reaches beyond the mapping. The part that is mapped was synced first
     ///   (POSIX, `ENOMEM` of msync); the error names the part that is not.
-    /// - [`Truncated`](ErrorKind::Truncated), [`Io`](ErrorKind::Io): pages of the range are damaged, see [`check`](Self::check): what was stored there
-    ///   since is lost; or the file is shorter than the range. The rest of the range was synced. It stays so until [`refresh`](Self::refresh).
+    /// - [`Truncated`](ErrorKind::Truncated), [`Io`](ErrorKind::Io): pages of the range are damaged, see
+    ///   [`check`](Self::check): what was stored there since is lost; or the file is shorter than the range. The rest of
+    ///   the range was synced. It stays so until [`refresh`](Self::refresh).
     /// - [`InvalidInput`](ErrorKind::InvalidInput): a private or anonymous mapping has nothing in a file.
     /// - [`Forked`](ErrorKind::Forked): in a child of the process that opened it.
     ///

@@ -16,9 +16,9 @@ use crate::error::{ErrorKind, Result};
 impl Mapping {
     /// All bytes as a slice.
     ///
-    /// Pages that cannot be had (others truncated the file, the device fails) read as zeros, and [`check`](Self::check) says so afterwards; without the
-    /// [guard](crate::MappingOptions::guard) they raise SIGBUS. An access to a page that is [`Protection::NONE`] raises SIGSEGV. Neither is undefined,
-    /// both end the process by default.
+    /// Pages that cannot be had (others truncated the file, the device fails) read as zeros, and [`check`](Self::check)
+    /// says so afterwards; without the [guard](crate::MappingOptions::guard) they raise SIGBUS. An access to a page that is
+    /// [`Protection::NONE`] raises SIGSEGV. Neither is undefined, both end the process by default.
     ///
     /// # Safety
     ///

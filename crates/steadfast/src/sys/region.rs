@@ -57,8 +57,9 @@ impl Hidden {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RegionOptions {
     pub(crate) hidden: Hidden,
-    /// A page that cannot be had is replaced by zeros and noted, where SIGBUS would end the process. A file that is placed here lies at the
-    /// same distance from the region's start as in the file's own bytes, only memory comes behind it, and it stays open for as long as the region lives.
+    /// A page that cannot be had is replaced by zeros and noted, where SIGBUS would end the process. A file that is placed
+    /// here lies at the same distance from the region's start as in the file's own bytes, only memory comes behind it, and
+    /// it stays open for as long as the region lives.
     pub(crate) guarded: bool,
 }
 
@@ -258,7 +259,7 @@ impl Region {
             )
         };
         if let Some(guard) = self.guard.as_ref().filter(|_| placed.is_ok()) {
-            guard.memory_placed(&bytes);
+            guard.memory_placed(&bytes, protection.bits() as i32);
         }
         self.placed(&bytes, placed.map(drop), &before)
     }
@@ -299,14 +300,15 @@ impl Region {
         Ok(())
     }
 
-    /// The same in one call, in half the time, where the kernel lets a process advise itself like that (process_madvise(2), Linux 6.14).
+    /// The same in one call, in half the time, where the kernel lets a process advise itself like that (process_madvise(2),
+    /// Linux 6.14).
     fn advise_runs_at_once(&mut self, runs: &[&Range<usize>], advice: Advice) -> bool {
         let vector: Vec<libc::iovec> = runs
             .iter()
             .map(|bytes| libc::iovec { iov_base: self.address(bytes.start).cast(), iov_len: bytes.len() })
             .collect();
-        // SAFETY: the kernel reads the vector, which lives across the call; only our own pages change (checked by the caller), and
-        // `&mut self` says that no reference into them lives.
+        // SAFETY: the kernel reads the vector, which lives across the call; only our own pages change (checked by the
+        // caller), and `&mut self` says that no reference into them lives.
         let advised = unsafe {
             libc::syscall(
                 libc::SYS_process_madvise,
@@ -320,8 +322,8 @@ impl Region {
         usize::try_from(advised).is_ok_and(|advised| advised == runs.iter().map(|bytes| bytes.len()).sum())
     }
 
-    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous memory. After an
-    /// error whole pages may have moved.
+    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous
+    /// memory. After an error whole pages may have moved.
     pub(crate) fn take_over(&mut self, other: &mut Region, bytes: Range<usize>) -> io::Result<()> {
         self.check(&bytes);
         other.check(&bytes);
@@ -330,8 +332,8 @@ impl Region {
         }
         let (from, to) = (other.address(bytes.start), self.address(bytes.start));
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-        // SAFETY: both ranges lie within reservations of ours (checked above), and `&mut` on both says that no reference into them
-        // lives; the old range stays mapped, so nobody else can come to be there.
+        // SAFETY: both ranges lie within reservations of ours (checked above), and `&mut` on both says that no reference
+        // into them lives; the old range stays mapped, so nobody else can come to be there.
         let moved = unsafe { libc::mremap(from.cast(), bytes.len(), bytes.len(), flags, to) };
         if moved == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

@@ -39,7 +39,8 @@ impl Working {
             .advice("mend the cause, then call `refresh`, or `rollback` to begin again from the last commit")
     }
 
-    /// Shows the last commit again where there are zeros instead. What was stored there since is lost. On an error what was damaged counts as damaged still.
+    /// Shows the last commit again where there are zeros instead. What was stored there since is lost. On an error what was
+    /// damaged counts as damaged still.
     pub(in crate::atomic) fn put_back(&mut self, store: &dyn Store) -> Result<()> {
         let failed = |error| Error::from_io("refresh", error).path(store.path());
         if self.committed.first_damaged(&(0..usize::MAX)).is_some() {
