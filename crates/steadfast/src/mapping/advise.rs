@@ -79,7 +79,9 @@ impl Mapping {
     /// # Safety
     ///
     /// The loss of the pages' content is meant, with [`UncheckedAdvice::Remove`] in the file too, and for every process that
-    /// maps it. After [`UncheckedAdvice::GuardInstall`] and [`UncheckedAdvice::HwPoison`] plain accesses raise signals.
+    /// maps it. After [`UncheckedAdvice::Free`] the content may go at any later moment, under a slice too: none is made of these
+    /// pages until they were stored to again. After [`UncheckedAdvice::GuardInstall`] and [`UncheckedAdvice::HwPoison`] plain accesses
+    /// raise signals.
     ///
     /// # Errors
     ///

@@ -116,8 +116,9 @@ impl Mapping {
     /// # Errors
     ///
     /// [`ReadOnly`](ErrorKind::ReadOnly): [`Protection::READ_WRITE`] for a mapping opened for reading.
-    /// [`OutOfRange`](ErrorKind::OutOfRange). [`Forked`](ErrorKind::Forked): in a child, once pages were kept from children. What the kernel refuses (too many differing runs of pages, vm.max_map_count), as
-    /// its errno says; the pages then have what they had before.
+    /// [`OutOfRange`](ErrorKind::OutOfRange). [`Forked`](ErrorKind::Forked): in a child, once pages were kept from children. What
+    /// the kernel refuses (too many differing runs of pages, vm.max_map_count), as its errno says; the pages then have what they had
+    /// before.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {
