@@ -135,6 +135,39 @@ fn memory_moves_whole_whether_the_kernel_moves_it_or_not() {
     copied.join().unwrap();
 }
 
+/// Atomic stores, since the commit's copy is to them what another process is.
+#[test]
+#[allow(unsafe_code)]
+fn stores_that_race_with_commits_are_in_one_of_them() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    for verb in VERBS {
+        const LEN: usize = 1 << 20;
+        let (_folder, path, mut map) = mapped(verb, LEN);
+        let start = map.as_mut_ptr() as usize;
+        let counter = |at: usize| {
+            // SAFETY: the map outlives the thread, nobody resizes it, no slice of it lives, and these words are only used as atomics.
+            unsafe { AtomicU64::from_ptr((start as *mut u64).wrapping_add(at * 500)) }
+        };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=2000 {
+                    (0..200).for_each(|at| counter(at).store(round, Ordering::Relaxed));
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                map.commit().unwrap();
+            }
+        });
+        map.commit().unwrap();
+        map.close().unwrap();
+        let committed = fs::read(&path).unwrap();
+        let last = 2000_u64.to_ne_bytes();
+        assert!(committed.chunks_exact(4000).take(200).all(|chunk| chunk[..8] == last));
+    }
+}
+
 #[test]
 fn reserved_addresses_keep_the_memory_in_its_place() {
     for verb in VERBS {
