@@ -4,6 +4,7 @@ mod bench_report;
 mod promises;
 mod proof;
 mod sanitize;
+mod soundness;
 mod switches;
 
 use std::path::Path;
@@ -20,8 +21,9 @@ cargo xtask proof [--short] [--only TEXT]
 cargo xtask sanitize [--short] [--only NAME]
                      the library's tests under AddressSanitizer (asan), ThreadSanitizer (tsan) and, where it is installed,
                      Miri (miri), once each has found what is planted for it
-cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists; every step
-                     and check of the way to the disk can be left out by `crashlab mutate`, and in no other build
+cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists; every file with
+                     unsafe code stands in docs/soundness.md; every step and check of the way to the disk can be left out by
+                     `crashlab mutate`, and in no other build
 cargo xtask bench-report [--quick] [--dir PATH]
                      run every benchmark, on XFS and btrfs too where that is possible, and write docs/benchmarks.md
 ";
@@ -74,6 +76,7 @@ fn interleavings(schedules: &str) -> Result<(), String> {
 
 fn lint() -> Result<(), String> {
     promises::check()?;
+    soundness::check()?;
     switches::check()?;
     for component in ["fmt", "clippy"] {
         let found = Command::new("cargo").args([component, "--version"]).output();
