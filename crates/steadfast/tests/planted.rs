@@ -28,7 +28,7 @@ fn a_use_after_free() {
     // SAFETY: none; the defect begins here.
     drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(freed.cast_mut(), 100)) });
     // SAFETY: none; this is the defect.
-    black_box(unsafe { black_box(freed).add(50).read() });
+    black_box(unsafe { black_box(freed).wrapping_add(50).read() });
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_heap_overflow() {
     is_meant();
     let bytes = black_box(vec![7_u8; 100]);
     // SAFETY: none; this is the defect.
-    black_box(unsafe { black_box(bytes.as_ptr()).add(bytes.len()).read() });
+    black_box(unsafe { black_box(bytes.as_ptr()).wrapping_add(bytes.len()).read() });
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_stack_overflow() {
     is_meant();
     let bytes = black_box([7_u8; 100]);
     // SAFETY: none; this is the defect.
-    black_box(unsafe { black_box(bytes.as_ptr()).add(bytes.len()).read() });
+    black_box(unsafe { black_box(bytes.as_ptr()).wrapping_add(bytes.len()).read() });
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_race_in_a_mapping() {
     let map = Arc::new(Mapping::options().len(4096).anonymous().unwrap());
     together(move || {
         // SAFETY: none; this is the defect.
-        unsafe { map.as_ptr().add(100).write(7) };
+        unsafe { map.as_ptr().wrapping_add(100).write(7) };
     });
 }
 
