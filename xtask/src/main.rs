@@ -3,21 +3,27 @@
 mod bench_report;
 mod promises;
 mod proof;
+mod sanitize;
+mod soundness;
 mod switches;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
-cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs; then
-                     the short dose of the proof
+cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs;
+                     threads under ThreadSanitizer; then the short dose of the proof
 cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
 cargo xtask proof [--short] [--only TEXT]
                      tries to break it: power cuts under real file systems, a simulated disk at scale, failing disks,
                      corruption, kills, mutations, fuzzing; writes docs/proof.md (an hour, root for most of it);
                      with --only, steps whose title contains TEXT, and the page if all others were run before
-cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists; every step
-                     and check of the way to the disk can be left out by `crashlab mutate`, and in no other build
+cargo xtask sanitize [--short] [--only NAME]
+                     the library's tests under AddressSanitizer (asan), ThreadSanitizer (tsan) and, where it is installed,
+                     Miri (miri), once each has found what is planted for it
+cargo xtask lint     formatting, clippy and docs, warnings denied; every test that docs/promise.md names exists; every file with
+                     unsafe code stands in docs/soundness.md; every step and check of the way to the disk can be left out by
+                     `crashlab mutate`, and in no other build
 cargo xtask bench-report [--quick] [--dir PATH]
                      run every benchmark, on XFS and btrfs too where that is possible, and write docs/benchmarks.md
 ";
@@ -28,6 +34,7 @@ fn main() -> ExitCode {
         "test" => test(),
         "interleavings" => interleavings("1500"),
         "proof" => proof::run(proof::Dose::Long, std::env::args().skip(2)),
+        "sanitize" => sanitize::run(std::env::args().skip(2)),
         "lint" => lint(),
         "bench-report" => bench_report::run(std::env::args().skip(2)),
         _ => {
@@ -50,6 +57,7 @@ fn test() -> Result<(), String> {
     cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"], &[])?;
     interleavings("150")?;
     cargo(&["test", "--workspace", "--locked", "--doc"], &[])?;
+    sanitize::dose()?;
     proof::run(proof::Dose::Short, std::iter::empty())
 }
 
@@ -68,6 +76,7 @@ fn interleavings(schedules: &str) -> Result<(), String> {
 
 fn lint() -> Result<(), String> {
     promises::check()?;
+    soundness::check()?;
     switches::check()?;
     for component in ["fmt", "clippy"] {
         let found = Command::new("cargo").args([component, "--version"]).output();

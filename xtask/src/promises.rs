@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// The parts of the rig, and `tests` where none of them checks the promise.
-const PARTS: [&str; 8] = ["block", "sim", "failing", "corrupt", "fuzz", "kill", "mutate", "tests"];
+const PARTS: [&str; 9] =
+    ["block", "sim", "failing", "corrupt", "fuzz", "kill", "mutate", "sanitize", "tests"];
 const HELD_UP_BY: &str = "held up by";
 
 /// Every test that docs/promise.md names exists, and every promise names what holds it up.
@@ -18,13 +19,21 @@ pub(crate) fn check() -> Result<(), String> {
     if !wrong.is_empty() {
         return Err(wrong.join("\n"));
     }
+    tests_exist("docs/promise.md", &text)
+}
+
+/// Every test in the last column of a page's tables exists.
+pub(crate) fn tests_exist(page: &str, text: &str) -> Result<(), String> {
     let mut tests = BTreeSet::new();
-    collect(&root.join("crates"), &mut tests).map_err(|error| format!("reading the tests: {error}"))?;
-    let unknown: Vec<&str> = named(&text).filter(|name| !tests.contains(*name)).collect();
+    for folder in ["crates", "xtask"] {
+        collect(&crate::root()?.join(folder), &mut tests)
+            .map_err(|error| format!("reading the tests: {error}"))?;
+    }
+    let unknown: Vec<&str> = named(text).filter(|name| !tests.contains(*name)).collect();
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(format!("docs/promise.md names tests that do not exist: {}", unknown.join(", ")))
+    Err(format!("{page} names tests that do not exist: {}", unknown.join(", ")))
 }
 
 /// The tests that the tables name: the last part of every path between backticks in a row's last column.

@@ -3,7 +3,7 @@
 
 mod manifests;
 mod scan;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -170,9 +170,9 @@ impl AtomicMapping {
 
     /// Where the memory starts, for stores through a raw pointer.
     ///
-    /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit,
-    /// of the next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never
-    /// be committed. Whoever dereferences answers for aliasing.
+    /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit, of the
+    /// next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never be committed.
+    /// Whoever dereferences answers for aliasing: no slice of the map lives meanwhile.
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {

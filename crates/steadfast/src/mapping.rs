@@ -39,6 +39,7 @@ use std::ops::{Range, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::advise::FileAdvice;
 pub use self::atomics::Atomic;
@@ -82,7 +83,8 @@ enum Kind {
 /// # After a fork
 ///
 /// A child inherits the pages, as it does from mmap(2), and may read and store. Calls that need the parent's threads or
-/// locks are errors there ([`Forked`](ErrorKind::Forked)), and dropping the mapping leaves the child's pages mapped.
+/// locks are errors there ([`Forked`](ErrorKind::Forked)), and dropping the mapping leaves the child's pages mapped. Once any
+/// page was kept from children ([`Advice::DontFork`]), all checked access is such an error in children that are forked later.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -113,6 +115,8 @@ pub struct Mapping {
     atomics: atomics::Granted,
     route: Route,
     birth: Birth,
+    /// Pages were kept from children ([`Advice::DontFork`]): what stands at their addresses there may be anybody's.
+    kept_from_children: AtomicBool,
     closed: bool,
 }
 
@@ -140,6 +144,7 @@ impl Mapping {
             atomics: atomics::Granted::default(),
             route: Route::Fastest,
             birth: Birth::here(),
+            kept_from_children: AtomicBool::new(placed.region.options().hidden.from_children),
             closed: false,
             placed,
         };
@@ -295,6 +300,12 @@ impl Mapping {
             return Err(self.with_path(error.advice("open the file again in the child")));
         }
         Ok(())
+    }
+
+    /// Refuses calls that touch pages which a child may not have: it may have come to hold something else at their addresses.
+    fn refuse_without_pages(&self, operation: &'static str) -> Result<()> {
+        // Set before the pages are taken from children, so a child that lacks some sees it.
+        if self.kept_from_children.load(Ordering::Relaxed) { self.refuse_in_child(operation) } else { Ok(()) }
     }
 
     /// Whether the file still holds the bytes of `range`; asked after an access, as anybody can truncate it at any time.

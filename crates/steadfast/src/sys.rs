@@ -6,6 +6,7 @@ pub(crate) mod copy;
 pub(crate) mod extents;
 pub(crate) mod fork;
 pub(crate) mod lock;
+pub(crate) mod maps;
 pub(crate) mod memfd;
 pub(crate) mod pagemap;
 pub(crate) mod prefetch;

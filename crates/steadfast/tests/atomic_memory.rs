@@ -97,6 +97,77 @@ fn growth_beyond_the_region_moves_uncommitted_stores_along() {
     }
 }
 
+/// Declared edits alone, so that the images stay one memory; growth in place and a cut on the way, so that it is several mappings.
+fn growth_by_declared_edits() {
+    let (_folder, path, mut map) = mapped(Verb::Load, 10_000);
+    let mut want = vec![0; 10_000];
+    for (round, len) in
+        [30_000, 31_001, 300_000, 5, 2_000_000, 12_000_001, 40_000_000].into_iter().enumerate()
+    {
+        let value = round as u8 + 1;
+        for at in [0, want.len() / 3, want.len() - 1] {
+            map.write_at(at, &[value]).unwrap();
+            want[at] = value;
+        }
+        if round % 2 == 0 {
+            map.commit().unwrap();
+        }
+        map.resize(len).unwrap();
+        want.resize(len, 0);
+        same(&map, &want, "after the move");
+    }
+    map.commit().unwrap();
+    map.resize(90_000_000).unwrap();
+    map.write_at(89_999_999, &[1]).unwrap();
+    map.rollback().unwrap();
+    same(&map, &want, "after the rollback");
+    map.close().unwrap();
+    same(&fs::read(&path).unwrap(), &want, "the plain file");
+}
+
+#[test]
+fn memory_moves_whole_whether_the_kernel_moves_it_or_not() {
+    growth_by_declared_edits();
+    let copied = std::thread::spawn(|| {
+        stage::forbid::forbid(libc::SYS_mremap);
+        growth_by_declared_edits();
+    });
+    copied.join().unwrap();
+}
+
+/// Atomic stores, since the commit's copy is to them what another process is.
+#[test]
+#[allow(unsafe_code)]
+fn stores_that_race_with_commits_are_in_one_of_them() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    for verb in VERBS {
+        const LEN: usize = 1 << 20;
+        let (_folder, path, mut map) = mapped(verb, LEN);
+        let start = map.as_mut_ptr() as usize;
+        let counter = |at: usize| {
+            // SAFETY: the map outlives the thread, nobody resizes it, no slice of it lives, and these words are only used as atomics.
+            unsafe { AtomicU64::from_ptr((start as *mut u64).wrapping_add(at * 500)) }
+        };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=2000 {
+                    (0..200).for_each(|at| counter(at).store(round, Ordering::Relaxed));
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                map.commit().unwrap();
+            }
+        });
+        map.commit().unwrap();
+        map.close().unwrap();
+        let committed = fs::read(&path).unwrap();
+        let last = 2000_u64.to_ne_bytes();
+        assert!(committed.chunks_exact(4000).take(200).all(|chunk| chunk[..8] == last));
+    }
+}
+
 #[test]
 fn reserved_addresses_keep_the_memory_in_its_place() {
     for verb in VERBS {

@@ -115,3 +115,56 @@ fn a_child_that_finds_the_note_of_atomics_taken_does_not_hang() {
         assert!(passed);
     });
 }
+
+#[test]
+fn a_child_that_was_given_no_pages_touches_nothing_at_their_addresses() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    use steadfast::{Advice, Protection, UncheckedAdvice};
+    let len = 4 * page();
+    let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut map = Mapping::options().write(true).grow(true).len(len).open_fd(&file).unwrap();
+    map.write_at(0, &vec![7; len]).unwrap();
+    // One page is enough, and no later advice makes it undone.
+    map.advise(..1, Advice::DontFork).unwrap();
+    let passed = in_a_child(|| {
+        // What an allocator of the child might do with the addresses, which are free.
+        let (read, write) = (libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: a new mapping where there is none.
+        let own = unsafe { libc::mmap(map.as_ptr().cast(), page(), write, flags, -1, 0) };
+        // SAFETY: the page was mapped just now, and nobody else knows it.
+        unsafe { own.cast::<u8>().write(9) };
+        let forked =
+            |result: steadfast::Result<()>| result.is_err_and(|error| error.kind() == ErrorKind::Forked);
+        // SAFETY: nothing refers to the pages.
+        let dropped = unsafe { map.advise_unchecked(.., UncheckedAdvice::DontNeed) };
+        let refused = forked(map.write_at(0, b"over it"))
+            && forked(map.read_at(0, &mut [0]))
+            && forked(map.atomic::<std::sync::atomic::AtomicU8>(0).map(drop))
+            && forked(map.advise(.., Advice::DontNeed))
+            && forked(map.advise(.., Advice::DoFork))
+            && forked(dropped)
+            && forked(map.protect(.., Protection::READ))
+            && forked(map.lock(..))
+            && forked(map.unlock(..));
+        // SAFETY: as above; it is still mapped.
+        let kept = unsafe { own.cast::<u8>().read() } == 9;
+        // SAFETY: as above, and still for stores.
+        unsafe { own.cast::<u8>().write(10) };
+        // SAFETY: of its own page.
+        let readable = unsafe { libc::mprotect(own, page(), read) } == 0;
+        own == map.as_ptr().cast() && refused && kept && readable
+    });
+    assert!(passed);
+    // Here nothing is different.
+    let mut byte = [0];
+    map.read_at(0, &mut byte).unwrap();
+    assert_eq!(byte, [7]);
+    map.advise(.., Advice::DoFork).unwrap();
+    // A child cannot keep pages from its own children: they would not be told.
+    map = Mapping::options().len(len).anonymous().unwrap();
+    assert!(in_a_child(|| {
+        let refused = map.advise(.., Advice::DontFork).unwrap_err().kind() == ErrorKind::Forked;
+        refused && map.write_at(0, b"x").is_ok()
+    }));
+}

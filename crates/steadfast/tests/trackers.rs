@@ -7,43 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use stage::forbid::forbid;
 use stage::{VERBS, Verb, folder, open, options};
 use steadfast::{AtomicMapping, Tracker};
 
 const ENV_PATH: &str = "STEADFAST_TRACKERS_PATH";
 const ENV_DECLARED: &str = "STEADFAST_TRACKERS_DECLARED";
 const ENV_FORBID: &str = "STEADFAST_TRACKERS_FORBID";
-
-/// Has the kernel refuse userfaultfd(2) to this thread, as many containers do (seccomp(2)).
-fn forbid_userfaultfd() {
-    let load = |offset: u32| libc::sock_filter {
-        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    };
-    let answer =
-        |what: u32| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: what };
-    let mut program = [
-        // The number of the call is the first word of what the filter sees.
-        load(0),
-        libc::sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 1,
-            k: libc::SYS_userfaultfd as u32,
-        },
-        answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        answer(libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: takes numbers only.
-    let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    assert_eq!(no_new, 0);
-    // SAFETY: the kernel reads the program, which lives across the call.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-}
 
 /// Plays its part only when it is asked to.
 #[test]
@@ -53,7 +23,7 @@ fn as_another_process() {
         return only_declared_edits(Path::new(&path));
     }
     if std::env::var_os(ENV_FORBID).is_some() {
-        forbid_userfaultfd();
+        forbid(libc::SYS_userfaultfd);
         let error = options().tracker(Tracker::WriteProtect).load(&path).unwrap_err();
         println!("asked for write-protect: {error}");
     }

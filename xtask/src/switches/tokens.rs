@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 /// A word, a number or an operator. Strings and characters are one token without content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) text: String,
-    pub(super) line: usize,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) line: usize,
     /// White space stands on both sides of it, as it does around a comparison and never around the brackets of generics.
-    pub(super) apart: bool,
+    pub(crate) apart: bool,
 }
 
 /// A file, taken apart.
 #[derive(Debug, Default)]
-pub(super) struct Source {
-    pub(super) tokens: Vec<Token>,
+pub(crate) struct Source {
+    pub(crate) tokens: Vec<Token>,
     /// The `//` comments, by line.
-    pub(super) comments: BTreeMap<usize, String>,
+    pub(crate) comments: BTreeMap<usize, String>,
 }
 
 /// Longer ones first.
@@ -24,7 +24,7 @@ const OPERATORS: [&str; 14] =
     ["<<=", ">>=", "..=", "...", "<<", ">>", "->", "=>", "==", "!=", "<=", ">=", "::", ".."];
 
 impl Source {
-    pub(super) fn read(text: &str) -> Source {
+    pub(crate) fn read(text: &str) -> Source {
         let mut source = Source::default();
         let (mut at, mut line) = (0, 1);
         while let Some(next) = text[at..].chars().next() {
@@ -51,7 +51,7 @@ impl Source {
     }
 
     /// Does a line hold nothing but a comment?
-    pub(super) fn is_comment(&self, line: usize) -> bool {
+    pub(crate) fn is_comment(&self, line: usize) -> bool {
         self.comments.contains_key(&line)
             && self.tokens.binary_search_by_key(&line, |token| token.line).is_err()
     }

@@ -208,13 +208,21 @@ impl AtomicMapping {
 
     fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {
         let page = sys::page_size();
-        let bytes = self.working.bytes(self.len);
         let mut capture = Capture::default();
         let mut closeness = Closeness::default();
+        let mut copy = Vec::new();
         for (index, run) in runs.iter().enumerate() {
-            if let Some(next) = runs.get(index + 1) {
+            let bytes = if self.lent_raw {
+                // Stores may come at any time: what is compared is a copy that no longer changes, and no reference is made to the
+                // memory itself.
+                self.copy_run(run, &mut copy)?;
+                &*copy
+            } else {
+                &self.working.bytes(self.len)[run.clone()]
+            };
+            if let Some(next) = runs.get(index + 1).filter(|_| !self.lent_raw) {
                 // Each is in another place of memory: while this one is compared the next one may come.
-                prefetch(&bytes[next.start..]);
+                prefetch(&self.working.bytes(self.len)[next.start..]);
                 if let Some(committed) =
                     self.working.committed.bytes(next.start..committed_end.clamp(next.start, next.start + 1))
                 {
@@ -227,8 +235,15 @@ impl AtomicMapping {
             while at < run.end {
                 let page = at..run.end.min(at + page);
                 at = page.end;
-                let compared =
-                    self.capture_page(&mut capture, page.clone(), committed_end, behind, &mut closeness)?;
+                let bytes = &bytes[page.start - run.start..page.end - run.start];
+                let compared = self.capture_page(
+                    &mut capture,
+                    page.clone(),
+                    bytes,
+                    committed_end,
+                    behind,
+                    &mut closeness,
+                )?;
                 if compared == Comparison::Equal && !self.working.looks_everywhere() {
                     capture.copies.push(page);
                 }
@@ -237,15 +252,23 @@ impl AtomicMapping {
         Ok(capture)
     }
 
+    /// A run as it is now.
+    fn copy_run(&self, run: &Range<usize>, copy: &mut Vec<u8>) -> Result<()> {
+        copy.resize(run.len(), 0);
+        self.working
+            .copy_to(run.start, copy)
+            .map_err(|error| Error::from_io("commit", error).path(self.store.path()))
+    }
+
     fn capture_page(
         &self,
         capture: &mut Capture,
         page: Range<usize>,
+        bytes: &[u8],
         committed_end: usize,
         behind: bool,
         closeness: &mut Closeness,
     ) -> Result<Comparison> {
-        let bytes = &self.working.bytes(self.len)[page.clone()];
         let known = page.start..page.end.min(committed_end).max(page.start);
         let kept = self.working.behind.get(known.clone());
         if closeness.is_given_up() {

@@ -66,7 +66,8 @@ fn second() -> Option<&'static Second> {
             return None;
         }
         let started = thread::Builder::new().name("steadfast-search".into()).spawn(|| {
-            if let Some(Some(second)) = SECOND.get() {
+            // It may run before the cell is filled, and is not to find it empty then.
+            if let Some(second) = SECOND.wait() {
                 second.serve();
             }
         });

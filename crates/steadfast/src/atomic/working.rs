@@ -13,8 +13,9 @@
 //! - it does not change under a reference. For `load` it is anonymous, or lies over a memfd that nobody else has, written only while
 //!   `&mut self` is held; for `view` it is private over the data file's page cache, which the caller of the unsafe `view` promised that nobody
 //!   else writes, and which this library writes only where the working image has its own copy of the page (a checkpoint
-//!   writes committed bytes, and a committed page was stored to here). Who stores through a pointer from `as_mut_ptr` while a
-//!   call on the map is under way does so by means that no reference allows, and answers for it.
+//!   writes committed bytes, and a committed page was stored to here). Stores through a pointer from `as_mut_ptr` may come while
+//!   a commit is under way: then no reference is made, and the kernel copies (`copy_to`). Who stores so during any other call
+//!   on the map, or while a slice of it lives, answers for it.
 //!
 //! A page that was stored to after the split is a private copy. Where the committed image has no bytes to offer (growth of a
 //! `view`, or growth after a cut in the same transaction) the pages are anonymous zeros.
@@ -40,6 +41,7 @@ use crate::error::Result;
 use crate::range::{self, PageSet};
 use crate::store::Store;
 use crate::sys;
+use crate::sys::copy::Route;
 use crate::sys::region::{Hidden, Region, RegionOptions};
 
 /// Runs of zeros of this size stay holes in the committed image.
@@ -178,6 +180,11 @@ impl Working {
         // SAFETY: the first `mapped` bytes are readable memory that nobody changes under a shared reference (invariants
         // above); `len` is within them, and the pointer is aligned for bytes and not null.
         unsafe { std::slice::from_raw_parts(self.region.as_ptr(), len) }
+    }
+
+    /// Copies what is there now, although others may store at the same time: the kernel does it.
+    pub(super) fn copy_to(&self, offset: usize, to: &mut [u8]) -> io::Result<()> {
+        self.region.read(offset, to, Route::Fastest)
     }
 
     pub(super) fn bytes_mut(&mut self, len: usize) -> &mut [u8] {

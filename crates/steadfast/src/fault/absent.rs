@@ -46,6 +46,10 @@ impl Guard {
         match *self {}
     }
 
+    pub(crate) fn hide(&self, _: crate::sys::region::Hidden) {
+        match *self {}
+    }
+
     pub(crate) fn forget(&self, _: &Range<usize>) -> Vec<Damaged> {
         match *self {}
     }

@@ -77,6 +77,11 @@ impl Guard {
         }
     }
 
+    /// What pages that are put there from now on get besides.
+    pub(crate) fn hide(&self, hidden: Hidden) {
+        self.slot.hidden.store(hidden.bits(), Ordering::SeqCst);
+    }
+
     /// How parts of the span may be accessed; `None`: all of it as it was placed.
     pub(crate) fn protections(&mut self, parts: Option<Vec<(Range<usize>, i32)>>) {
         if parts.is_some() || self.uneven {

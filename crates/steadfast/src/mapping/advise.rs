@@ -1,6 +1,7 @@
 //! What the kernel should know about coming accesses.
 
 use std::ops::{Range, RangeBounds};
+use std::sync::atomic::Ordering;
 
 use rustix::fs;
 
@@ -35,7 +36,8 @@ impl Mapping {
     ///
     /// [`OutOfRange`](ErrorKind::OutOfRange): the range leaves the mapping. [`InvalidInput`](ErrorKind::InvalidInput):
     /// [`Advice::DontNeed`] for memory that the page cache does not keep, or advice that the kernel does not know or does not
-    /// have for this kind of mapping. Otherwise as the errno says.
+    /// have for this kind of mapping. [`Forked`](ErrorKind::Forked): in a child, [`Advice::DontFork`], and all advice once pages were
+    /// kept from children. Otherwise as the errno says.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {
@@ -49,6 +51,13 @@ impl Mapping {
     /// ```
     pub fn advise(&self, range: impl RangeBounds<usize>, advice: Advice) -> Result<()> {
         let operation = "advise";
+        self.refuse_without_pages(operation)?;
+        if advice == Advice::DontFork {
+            // Whose children they are kept from is known for one process only.
+            self.refuse_in_child(operation)?;
+            self.kept_from_children.store(true, Ordering::Relaxed);
+            self.placed.region.note_kept_from_children();
+        }
         let range = self.resolve(operation, &range)?;
         if advice == Advice::DontNeed && !self.is_shared() {
             return Err(self
@@ -71,7 +80,9 @@ impl Mapping {
     /// # Safety
     ///
     /// The loss of the pages' content is meant, with [`UncheckedAdvice::Remove`] in the file too, and for every process that
-    /// maps it. After [`UncheckedAdvice::GuardInstall`] and [`UncheckedAdvice::HwPoison`] plain accesses raise signals.
+    /// maps it. After [`UncheckedAdvice::Free`] the content may go at any later moment, under a slice too: none is made of these
+    /// pages until they were stored to again. After [`UncheckedAdvice::GuardInstall`] and [`UncheckedAdvice::HwPoison`] plain accesses
+    /// raise signals.
     ///
     /// # Errors
     ///
@@ -94,6 +105,7 @@ impl Mapping {
         advice: UncheckedAdvice,
     ) -> Result<()> {
         let operation = "advise";
+        self.refuse_without_pages(operation)?;
         let range = self.resolve(operation, &range)?;
         let pages = self.placed.pages_within(&range);
         // SAFETY: `&mut self` says that no reference lives; that the loss is meant is our caller's promise.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::{Kind, Mapping};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 impl Mapping {
     /// Is every byte what the file holds, as far as anybody touched it? To be asked after work on slices and raw pointers,
@@ -114,21 +114,5 @@ impl Mapping {
 
     pub(super) fn is_shared_writer(&self) -> bool {
         self.placed.kind == Kind::Shared && self.placed.writable
-    }
-
-    /// Refuses what a child cannot have.
-    pub(super) fn refuse_hidden(&self, operation: &'static str) -> Result<()> {
-        let hidden = self.placed.region.options().hidden.from_children && self.birth.is_elsewhere();
-        match hidden {
-            false => Ok(()),
-            true => Err(self.with_path(
-                Error::new(
-                    ErrorKind::Forked,
-                    operation,
-                    "its pages are kept from children (`keep_from_children`)",
-                )
-                .advice("open the file again in the child"),
-            )),
-        }
     }
 }

@@ -27,6 +27,7 @@ impl Mapping {
     /// ```
     pub fn lock(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let operation = "lock";
+        self.refuse_without_pages(operation)?;
         let range = self.resolve(operation, &range)?;
         let pages = self.placed.pages(&range);
         if let Err(error) = self.placed.region.lock(pages) {
@@ -45,6 +46,7 @@ impl Mapping {
     /// See [`lock`](Self::lock) for an example.
     pub fn unlock(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let operation = "unlock";
+        self.refuse_without_pages(operation)?;
         let range = self.resolve(operation, &range)?;
         let pages = self.placed.pages(&range);
         self.placed.region.unlock(pages).map_err(|error| self.os_error(operation, &range, error))

@@ -113,21 +113,13 @@ impl Placed {
             }
             None => self.region.place_anonymous(bytes.clone(), access, flags),
         };
-        result.map_err(|error| {
-            // The kernel may have unmapped the addresses before it failed: hold them again, so that they stay ours.
-            if let Err(error) = self.region.clear(bytes.clone()) {
-                log::error!("cannot hold {} bytes of addresses: {error}", bytes.len());
+        result.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOMEM) => no_room(operation, Error::from_io(operation, error), bytes.len()),
+            Some(libc::ENODEV) => {
+                Error::new(ErrorKind::Unsupported, operation, "the file system cannot map files into memory")
+                    .source_io(error)
             }
-            match error.raw_os_error() {
-                Some(libc::ENOMEM) => no_room(operation, Error::from_io(operation, error), bytes.len()),
-                Some(libc::ENODEV) => Error::new(
-                    ErrorKind::Unsupported,
-                    operation,
-                    "the file system cannot map files into memory",
-                )
-                .source_io(error),
-                _ => Error::from_io(operation, error),
-            }
+            _ => Error::from_io(operation, error),
         })
     }
 

@@ -121,8 +121,9 @@ impl Mapping {
     /// # Errors
     ///
     /// [`ReadOnly`](ErrorKind::ReadOnly): [`Protection::READ_WRITE`] for a mapping opened for reading.
-    /// [`OutOfRange`](ErrorKind::OutOfRange). What the kernel refuses (too many differing runs of pages, vm.max_map_count), as
-    /// its errno says; the pages then have what they had before.
+    /// [`OutOfRange`](ErrorKind::OutOfRange). [`Forked`](ErrorKind::Forked): in a child, once pages were kept from children. What
+    /// the kernel refuses (too many differing runs of pages, vm.max_map_count), as its errno says; the pages then have what they had
+    /// before.
     ///
     /// ```
     /// # fn main() -> steadfast::Result<()> {
@@ -136,6 +137,7 @@ impl Mapping {
     /// ```
     pub fn protect(&mut self, range: impl RangeBounds<usize>, protection: Protection) -> Result<()> {
         let operation = "protect";
+        self.refuse_without_pages(operation)?;
         let range = self.resolve(operation, &range)?;
         if protection == Protection::READ_WRITE && !self.placed.writable {
             return Err(self.opened_for_reading(operation, &range));
@@ -171,7 +173,7 @@ impl Mapping {
         range: &Range<usize>,
         wanted: Protection,
     ) -> Result<()> {
-        self.refuse_hidden(operation)?;
+        self.refuse_without_pages(operation)?;
         // The whole mapping first: the usual case.
         if wanted == Protection::READ_WRITE && !self.placed.writable {
             return Err(self.opened_for_reading(operation, range));

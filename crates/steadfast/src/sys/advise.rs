@@ -51,9 +51,10 @@ pub enum Advice {
     DontDump,
     /// Undoes `DontDump`.
     DoDump,
-    /// Forked children do not get these pages.
+    /// Forked children do not get these pages: from then on they may not touch the mapping at all, as something else may come to
+    /// stand at its addresses there. Checked calls are errors in them, also after `DoFork`.
     DontFork,
-    /// Undoes `DontFork`.
+    /// Children get the pages again, for what they do without the checked calls.
     DoFork,
 }
 

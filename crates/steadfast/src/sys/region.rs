@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
-use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, MsyncFlags, ProtFlags};
 
 use super::fork::Birth;
 use crate::fault::{Damaged, Guard, probe};
@@ -122,6 +122,13 @@ impl Region {
         self.guard.as_ref().map(Guard::damaged).unwrap_or_default()
     }
 
+    /// Children do not have all of it: what faults there may be something of their own.
+    pub(crate) fn note_kept_from_children(&self) {
+        if let Some(guard) = &self.guard {
+            guard.hide(Hidden { from_children: true, ..self.options.hidden });
+        }
+    }
+
     /// The file that is placed here is closed, although it stays mapped.
     pub(crate) fn forget_descriptor(&self) {
         if let Some(guard) = &self.guard {
@@ -168,7 +175,7 @@ impl Region {
             if let Some(guard) = &self.guard {
                 guard.note(damaged);
             }
-            return Err(error.into());
+            return Err(self.hold(bytes, error.into()));
         }
         for advice in self.options.hidden.advice() {
             // SAFETY: changes no byte in this process; the pages are our own (checked by the callers).
@@ -264,6 +271,40 @@ impl Region {
         self.placed(&bytes, placed.map(drop), &before)
     }
 
+    /// After a call that was to replace what is mapped at `bytes` and failed: the kernel may have taken the old mappings away first
+    /// (mmap(2)), and whatever another thread maps next could come to lie in the gap, to be replaced or unmapped by us later.
+    /// So the addresses are reserved again. Returns the error.
+    fn hold(&self, bytes: &Range<usize>, error: io::Error) -> io::Error {
+        let address = self.address(bytes.start).cast();
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
+        // SAFETY: replaces nothing: where anything is mapped the call fails.
+        let held = unsafe { mm::mmap_anonymous(address, bytes.len(), ProtFlags::empty(), flags) };
+        match held {
+            Ok(at) if at == address => return error,
+            // Linux before 4.17 takes the flag for nothing, and an address that is taken for a mere wish.
+            Ok(elsewhere) => {
+                // SAFETY: mapped just now, and nobody knows it.
+                let unmapped = unsafe { mm::munmap(elsewhere, bytes.len()) };
+                log::debug!("a mapping that nobody needs: {unmapped:?}");
+            }
+            // Nothing was taken away: the usual case.
+            Err(_) => {}
+        }
+        self.require_whole(bytes);
+        error
+    }
+
+    /// Ends the process if `bytes` are not mapped as a whole: then somebody else's mapping has come to lie among them within the
+    /// moment that they were free, or the kernel has no memory left to hold them, and nothing more could be sound.
+    fn require_whole(&self, bytes: &Range<usize>) {
+        // SAFETY: MS_ASYNC does nothing but look whether the range is mapped (msync(2): ENOMEM if not).
+        let whole = unsafe { mm::msync(self.address(bytes.start).cast(), bytes.len(), MsyncFlags::ASYNC) };
+        if whole == Err(rustix::io::Errno::NOMEM) {
+            log::error!("{} bytes of addresses were lost to somebody else: giving up", bytes.len());
+            std::process::abort();
+        }
+    }
+
     /// Takes what is placed at `bytes` away; the addresses stay reserved.
     pub(crate) fn clear(&mut self, bytes: Range<usize>) -> io::Result<()> {
         self.place_anonymous(bytes, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
@@ -322,8 +363,12 @@ impl Region {
         usize::try_from(advised).is_ok_and(|advised| advised == runs.iter().map(|bytes| bytes.len()).sum())
     }
 
-    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous
-    /// memory. After an error whole pages may have moved.
+    /// Takes what is mapped at `bytes` of another region over, which is left with fresh zeros there: private anonymous memory, one
+    /// mapping. After an error the other region has all of it still, and here are addresses with nothing behind them, or what was
+    /// there before.
+    ///
+    /// Several mappings at once the kernel moves since Linux 6.17. Before, it first took away what is to be replaced and refused then
+    /// (mremap(2)): the addresses were free until they were held again.
     pub(crate) fn take_over(&mut self, other: &mut Region, bytes: Range<usize>) -> io::Result<()> {
         self.check(&bytes);
         other.check(&bytes);
@@ -335,7 +380,10 @@ impl Region {
         // SAFETY: both ranges lie within reservations of ours (checked above), and `&mut` on both says that no reference
         // into them lives; the old range stays mapped, so nobody else can come to be there.
         let moved = unsafe { libc::mremap(from.cast(), bytes.len(), bytes.len(), flags, to) };
-        if moved == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if moved == libc::MAP_FAILED {
+            return Err(self.hold(&bytes, io::Error::last_os_error()));
+        }
+        Ok(())
     }
 
     /// Has the kernel back these pages with huge ones where it can.
@@ -373,5 +421,28 @@ impl Drop for Region {
         if let Err(error) = self.unmap() {
             log::error!("cannot unmap a region: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_placement_that_fails_leaves_no_gap_for_others() {
+        let page = crate::sys::page_size();
+        // The kernel asks a socket whether it can be mapped only when it has made room for it.
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut region = Region::reserve(4 * page).unwrap();
+        let stores = ProtFlags::READ | ProtFlags::WRITE;
+        region.place_anonymous(0..4 * page, stores, MapFlags::PRIVATE).unwrap();
+        let placed = region.place_file(page..3 * page, socket.as_fd(), 0, stores, MapFlags::PRIVATE);
+        assert_eq!(placed.unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        let mapped =
+            super::super::maps::mappings(&(region.as_ptr() as usize..region.as_ptr() as usize + 4 * page));
+        assert_eq!(mapped.unwrap().iter().map(|mapping| mapping.len() / page).collect::<Vec<_>>(), [1, 2, 1]);
+        // And it is still usable.
+        region.place_anonymous(page..3 * page, stores, MapFlags::PRIVATE).unwrap();
     }
 }

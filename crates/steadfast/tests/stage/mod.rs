@@ -17,6 +17,8 @@
 //! `load` and `view` as first word say how it opens; without them it loads.
 #![allow(dead_code, reason = "each test file plays on a part of the stage")]
 
+pub(crate) mod forbid;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};

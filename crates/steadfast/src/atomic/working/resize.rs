@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::super::committed;
 use super::super::tracker;
+use super::split::MOVED_BYTES;
 use super::{PRIVATE, STORES, Working, pages};
 use crate::store::Store;
 use crate::sys;
@@ -102,22 +103,47 @@ impl Working {
         Ok(())
     }
 
-    /// Moves pages without copying them, if the kernel can: before Linux 6.17 not across borders between mappings.
+    /// Moves pages without copying them where the kernel can.
     fn move_memory(&mut self, region: &mut Region, bytes: Range<usize>) {
-        let page = sys::page_size();
-        if bytes.is_empty() || region.take_over(&mut self.region, bytes.clone()).is_ok() {
-            return;
-        }
-        if bytes.len() <= page {
-            // Zeros are there already; or the page moved before the call failed, and left them here.
-            if self.bytes(bytes.end)[bytes.start..].iter().any(|&byte| byte != 0) {
-                self.copy_memory(region, bytes);
+        let start = self.region.as_ptr() as usize;
+        // One mapping at a time: see `take_over`.
+        let mappings = sys::maps::mappings(&self.addresses(bytes.clone())).unwrap_or_else(|error| {
+            log::debug!("/proc/self/maps: {error}; memory is copied");
+            Vec::new()
+        });
+        let mut at = bytes.start;
+        for mapping in mappings {
+            let mapping = mapping.start - start..mapping.end - start;
+            self.copy_pages(region, at..mapping.start);
+            at = mapping.end;
+            if region.take_over(&mut self.region, mapping.clone()).is_err() {
+                self.copy_pages(region, mapping);
             }
-            return;
         }
-        let middle = bytes.start + (bytes.len() / 2).next_multiple_of(page);
-        self.move_memory(region, bytes.start..middle);
-        self.move_memory(region, middle..bytes.end);
+        self.copy_pages(region, at..bytes.end);
+    }
+
+    /// Copies what is not zeros, piece by piece, and lets go of it here.
+    fn copy_pages(&mut self, region: &mut Region, bytes: Range<usize>) {
+        let page = sys::page_size();
+        if let Err(error) = region.place_anonymous(bytes.clone(), STORES, PRIVATE) {
+            // They were mapped just now: the kernel has no memory left. Some of the bytes may have moved already, and to go on with the
+            // rest would be to lose them silently; what is committed is in the journal.
+            log::error!("no memory for {} bytes that were there before: giving up ({error})", bytes.len());
+            std::process::abort();
+        }
+        for start in bytes.clone().step_by(MOVED_BYTES) {
+            let piece = start..bytes.end.min(start + MOVED_BYTES);
+            for at in piece.clone().step_by(page) {
+                let page = at..piece.end.min(at + page);
+                if self.bytes(page.end)[page.start..].iter().any(|&byte| byte != 0) {
+                    self.copy_memory(region, page);
+                }
+            }
+            if let Err(error) = self.region.drop_private(std::slice::from_ref(&piece)) {
+                log::debug!("memory that was copied stays for a while: {error}");
+            }
+        }
     }
 
     fn copy_memory(&self, region: &mut Region, bytes: Range<usize>) {

@@ -13,8 +13,8 @@ use crate::fault::writing;
 use crate::sys;
 use crate::sys::region::Region;
 
-/// So much stands in memory twice while the images are split.
-const MOVED_BYTES: usize = 4 << 20;
+/// So much stands in memory twice while the images are split, or copied to other addresses.
+pub(super) const MOVED_BYTES: usize = 4 << 20;
 
 impl Working {
     /// Makes ready for changes to `range`, which the commit will be told of.
