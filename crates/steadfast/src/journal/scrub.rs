@@ -1,6 +1,7 @@
 //! Overwriting what a journal held, so that bytes which nobody can read any more by way of the store are gone from its blocks.
 
 use std::io;
+use std::iter::once;
 use std::ops::Range;
 use std::path::Path;
 
@@ -43,7 +44,7 @@ pub(super) fn overwrite(file: &dyn DiskFile, ranges: impl IntoIterator<Item = Ra
 
 /// Overwrites all of a file that nobody will read again.
 pub(crate) fn overwrite_whole(file: &dyn DiskFile) -> io::Result<()> {
-    overwrite(file, [0..file.stat()?.len])
+    overwrite(file, once(0..file.stat()?.len))
 }
 
 /// Overwrites what stands at `path` from offset `from` on, if that is a file of one name: it was not read, and what has other names
@@ -57,5 +58,5 @@ pub(crate) fn overwrite_unread(disk: &dyn Disk, path: &Path, from: u64) -> io::R
     }
     let file = disk.open(path, Access::ReadWrite)?;
     let len = file.stat()?.len;
-    if len > from { overwrite(&*file, [from..len]) } else { Ok(()) }
+    if len > from { overwrite(&*file, once(from..len)) } else { Ok(()) }
 }
