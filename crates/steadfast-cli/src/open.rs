@@ -31,6 +31,9 @@ pub(crate) struct OpenArgs {
     /// Accept a file system that keeps nothing over a power cut (tmpfs) or leaves it to a server (NFS).
     #[arg(long)]
     allow_volatile: bool,
+    /// Overwrite what was committed over, cut off or given up in the journal before it is let go of.
+    #[arg(long)]
+    scrub: bool,
 }
 
 impl OpenArgs {
@@ -44,7 +47,8 @@ impl OpenArgs {
         let options = AtomicMapping::options()
             .allow_hard_links(self.allow_hard_links)
             .allow_other_device(self.allow_other_device)
-            .allow_volatile(self.allow_volatile);
+            .allow_volatile(self.allow_volatile)
+            .scrub(self.scrub);
         match self.lock_timeout {
             Some(timeout) => options.lock_timeout(timeout),
             None => options,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use steadfast::Resolution;
+use steadfast::store::JournaledFile;
 
 use crate::failure::Failure;
 use crate::output::{Out, counted};
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Throw the journal away: the file stays as it is, and commits that only the journal holds are lost.
     #[arg(long)]
     discard: bool,
+    /// Overwrite the journal with zeros before it is removed.
+    #[arg(long)]
+    scrub: bool,
     /// Print what was done as JSON.
     #[arg(long)]
     json: bool,
@@ -48,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (_, true) => Resolution::Discard,
         _ => Resolution::Replay,
     };
-    let recovery = steadfast::recover(&args.file, how)?;
+    let recovery = JournaledFile::options().scrub(args.scrub).recover(&args.file, how)?;
     let done = Done {
         file: args.file.display().to_string(),
         journal_found: recovery.journal_found,

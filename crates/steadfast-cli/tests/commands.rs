@@ -63,6 +63,46 @@ fn a_killed_writer_is_seen_and_recovered() {
     assert!(!dir.path().join("f.steadfast").exists());
 }
 
+/// All bytes of a file whose name may be gone.
+fn held(file: &fs::File) -> Vec<u8> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn scrub_overwrites_the_journal_before_it_is_removed() {
+    const SECRET: &[u8] = b"under the mat";
+    let holds = |file: &fs::File| held(file).windows(SECRET.len()).any(|part| part == SECRET);
+    for scrub in [false, true] {
+        let with = |args: &[&'static str]| -> Vec<&'static str> {
+            args.iter().copied().chain(scrub.then_some("--scrub")).collect()
+        };
+        for way in [&["recover", "f"][..], &["recover", "--discard", "f"]] {
+            let dir = folder();
+            fs::write(dir.path().join("f"), vec![0; 65536]).unwrap();
+            let mut driven = Driven::start(dir.path(), &["apply", "f"]);
+            driven.send(r#"{"at":7,"text":"under the mat"}"#);
+            driven.commit();
+            driven.kill();
+            let journal = fs::File::open(dir.path().join("f.steadfast")).unwrap();
+            assert!(holds(&journal));
+            run(dir.path(), &with(way)).code(0);
+            assert!(!dir.path().join("f.steadfast").exists());
+            assert_eq!(holds(&journal), !scrub, "{way:?}");
+        }
+        let dir = folder();
+        fs::write(dir.path().join("f"), vec![0; 65536]).unwrap();
+        let mut driven = Driven::start(dir.path(), &with(&["apply", "f"]));
+        driven.send(r#"{"at":7,"text":"under the mat"}"#);
+        driven.commit();
+        let journal = fs::File::open(dir.path().join("f.steadfast")).unwrap();
+        assert_eq!(driven.finish(), 0);
+        assert_eq!(holds(&journal), !scrub, "apply");
+    }
+}
+
 #[test]
 fn recovery_says_what_it_did() {
     let dir = folder();

@@ -304,6 +304,8 @@ impl AtomicMapping {
     ///   decides.
     /// - [`Latched`](ErrorKind::Latched): refused after an earlier failure.
     /// - [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; refused from now on.
+    /// - [`NotScrubbed`](ErrorKind::NotScrubbed): the commit counts; what it cut off may still be in the journal. Only with
+    ///   [`scrub`](AtomicOptions::scrub).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn commit(&mut self) -> Result<CommitId> {
@@ -377,8 +379,11 @@ impl AtomicMapping {
         self.refuse_damaged_pages(operation, extents).map_err(nothing_happened)?;
         let batch = Batch { len_min, len: self.len as u64, extents, bytes };
         self.working.keep_committed(&*self.store, &batch).map_err(nothing_happened)?;
-        // Until this returns Ok nothing of what is tracked is forgotten: a commit that fails can be tried again.
-        let id = record(&mut *self.store, &batch)?;
+        let recorded = record(&mut *self.store, &batch);
+        // Nothing of what is tracked is forgotten then: a commit that fails can be tried again.
+        if recorded.as_ref().is_err_and(|error| error.kind() != ErrorKind::NotScrubbed) {
+            return recorded;
+        }
         let folded = self.working.fold(&*self.store, &batch, committed_len, &captured.copies, self.lent_raw);
         self.declared.clear();
         self.lent_whole = false;
@@ -388,10 +393,10 @@ impl AtomicMapping {
             self.latched =
                 Some(format!("the committed image could not be kept up to date in memory ({error})"));
             // Nor may any page fall back on that image: the memory stays as the program left it.
-            return Ok(id);
+            return recorded;
         }
         self.give_memory_back();
-        Ok(id)
+        recorded
     }
 
     /// Once private copies of committed pages have piled up, lets go of those that the committed image shows by itself.
@@ -446,10 +451,14 @@ impl AtomicMapping {
 
     /// Throws everything since the last commit away.
     ///
+    /// With [`scrub`](AtomicOptions::scrub) it also checkpoints and overwrites what was committed over, unless nothing was recorded
+    /// since the last time.
+    ///
     /// # Errors
     ///
     /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is. [`Io`](ErrorKind::Io) or
-    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had: see [`check`](AtomicMapping::check).
+    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had: see [`check`](AtomicMapping::check). With `scrub` also
+    /// [`NotScrubbed`](ErrorKind::NotScrubbed) and those of [`checkpoint`](AtomicMapping::checkpoint): the map is rolled back then.
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn rollback(&mut self) -> Result<()> {
@@ -465,6 +474,7 @@ impl AtomicMapping {
         self.len_min = self.len;
         self.declared.clear();
         self.lent_whole = false;
+        self.store.scrub()?;
         // What was put back was looked at.
         self.refuse_damaged("rollback", &(0..self.len))
     }
@@ -604,6 +614,7 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// Whatever the disk reports. The commits are safe in the journal, and the next checkpoint tries again.
+    /// [`NotScrubbed`](ErrorKind::NotScrubbed): they are in the plain file. Only with [`scrub`](AtomicOptions::scrub).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn checkpoint(&mut self) -> Result<()> {
@@ -631,7 +642,8 @@ impl AtomicMapping {
     ///
     /// # Errors
     ///
-    /// A latched map, or a disk that refuses: nothing is removed then, and the next open recovers.
+    /// A latched map, or a disk that refuses: nothing is removed then, and the next open recovers. With
+    /// [`scrub`](AtomicOptions::scrub) also [`NotScrubbed`](ErrorKind::NotScrubbed).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn close(mut self) -> Result<()> {

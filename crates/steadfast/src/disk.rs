@@ -43,6 +43,8 @@ pub enum SyncPoint {
     Unmark,
     /// The journal's name is gone before `close` returns.
     JournalGone,
+    /// What a journal held is overwritten, before the call returns and before the journal loses its name.
+    Scrub,
     /// A copy is whole before it gets its name.
     Copy,
     /// The copy's name is durable before the call returns.
@@ -51,7 +53,7 @@ pub enum SyncPoint {
 
 impl SyncPoint {
     /// Every purpose.
-    pub const ALL: [SyncPoint; 10] = [
+    pub const ALL: [SyncPoint; 11] = [
         SyncPoint::FreshJournal,
         SyncPoint::FreshJournalName,
         SyncPoint::Mark,
@@ -60,6 +62,7 @@ impl SyncPoint {
         SyncPoint::Anchor,
         SyncPoint::Unmark,
         SyncPoint::JournalGone,
+        SyncPoint::Scrub,
         SyncPoint::Copy,
         SyncPoint::CopyName,
     ];

@@ -62,6 +62,9 @@ pub enum ErrorKind {
     InDoubt,
     /// An earlier failure left durability unknown: commits are refused until the file is opened again.
     Latched,
+    /// Everything committed counts, this call's commit included; but bytes that were committed over may still be in the journal
+    /// ([`AtomicOptions::scrub`](crate::AtomicOptions::scrub)). `checkpoint` tries again.
+    NotScrubbed,
     /// The handle belongs to the parent of this forked process.
     Forked,
     /// Any other error of the operating system.
@@ -91,6 +94,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::NotCommitted => "not committed",
             ErrorKind::InDoubt => "in doubt",
             ErrorKind::Latched => "latched",
+            ErrorKind::NotScrubbed => "not scrubbed",
             ErrorKind::Forked => "belongs to the parent process",
             ErrorKind::Io => "input/output error",
         })

@@ -10,6 +10,7 @@
 pub(crate) mod format;
 mod fresh;
 mod scan;
+mod scrub;
 
 use std::io;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use format::{
 
 pub(crate) use fresh::{FreshJournal, establish, fill_random, remove_leftover};
 pub(crate) use scan::{FoundRecord, Gap, Scan, ScanError, scan};
+pub(crate) use scrub::{overwrite_unread, overwrite_whole};
 
 /// Smaller halves would checkpoint at almost every commit.
 pub(crate) const HALF_BYTES_MIN: u64 = 4 * BLOCK_BYTES;
@@ -103,6 +105,8 @@ pub(crate) struct Journal {
     durable: u64,
     /// Bytes of each half that hold records which the anchor has not let go of.
     used_bytes: [u64; 2],
+    /// Bytes of each half, from its start on, that may not be zeros: what was written there since it was last clean.
+    written_bytes: [u64; 2],
     /// The half that takes no more records and waits for its checkpoint. Its records are older than all others.
     sealed: Option<Sealed>,
     /// Make records durable past the page cache, where the file can.
@@ -250,8 +254,11 @@ impl Journal {
             len_min: batch.len_min,
             len: batch.len,
         };
-        // Whole blocks, in one call: no block that holds another record is touched, and no page is read to be filled up.
         let padded = format::padded(bytes);
+        // Whatever becomes of the write.
+        self.written_bytes[half] =
+            self.written_bytes[half].max(position + padded - self.header.half_start(half));
+        // Whole blocks, in one call: no block that holds another record is touched, and no page is read to be filled up.
         let header = if padded <= ASSEMBLED_BYTES_MAX {
             let mut buffer = std::mem::take(&mut self.blocks);
             let blocks = aligned(&mut buffer, padded as usize);
@@ -340,6 +347,33 @@ impl Journal {
         self.position = position;
         self.used_bytes = [0; 2];
         self.sealed = None;
+        Ok(())
+    }
+
+    /// Was nothing written into the halves since they were last clean?
+    pub(crate) fn is_clean(&self) -> bool {
+        self.written_bytes == [0; 2]
+    }
+
+    /// Overwrites whatever was written into the halves since they were last clean. All of it is free: the anchor that let go of it
+    /// is durable. What is left is an empty journal, also where a stop leaves only some of the zeros.
+    ///
+    /// After an error the journal is to be given up, as after `append`.
+    pub(crate) fn scrub(&mut self) -> io::Result<()> {
+        debug_assert_eq!(self.used_bytes, [0; 2], "only what the anchor has let go of");
+        if self.is_clean() {
+            return Ok(());
+        }
+        let written = [0, 1].map(|half| {
+            let start = self.header.half_start(half);
+            start..start + self.written_bytes[half]
+        });
+        scrub::overwrite(&*self.file, written.into_iter().filter(|range| !range.is_empty()))?;
+        self.written_bytes = [0; 2];
+        if self.direct {
+            // no switch: cached pages would be in the way of direct I/O, and nothing else
+            self.file.drop_clean_pages()?;
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod open;
 mod overlay;
 mod recover;
 mod replace;
+mod scrub;
 mod state;
 mod ticket;
 
@@ -114,7 +115,8 @@ pub struct Status {
 ///
 /// One writer owns a store. A commit that returns an error of kind
 /// [`NotCommitted`](crate::ErrorKind::NotCommitted) has changed nothing and may be tried again; after
-/// [`InDoubt`](crate::ErrorKind::InDoubt) the store is latched: it still reads, and refuses to commit.
+/// [`InDoubt`](crate::ErrorKind::InDoubt) the store is latched: it still reads, and refuses to commit. A commit that returns
+/// [`NotScrubbed`](crate::ErrorKind::NotScrubbed) has happened.
 ///
 /// See [`JournaledFile`] for an example.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -160,6 +162,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// See [`JournaledFile`] for an example.
     fn check_unchanged(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// After a rollback: where the store was opened to leave nothing of what was committed over, it makes the plain form hold the
+    /// last commit and overwrites the rest. Costs nothing where nothing was recorded since the last time.
+    ///
+    /// See [`JournaledFileOptions::scrub`] for an example.
+    fn scrub(&mut self) -> Result<()> {
         Ok(())
     }
     /// Makes the plain form of the store hold the last commit, and gives journal space back.

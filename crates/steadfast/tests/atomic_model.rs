@@ -76,9 +76,18 @@ struct Model {
     committed: Vec<u8>,
 }
 
-fn open(path: &PathBuf, view: bool, tracker: Tracker, journal_bytes: u64) -> AtomicMapping {
-    let options = AtomicMapping::options().create(true).journal_bytes(journal_bytes).tracker(tracker);
-    if view { open_view(options, path) } else { options.load(path).unwrap() }
+/// How a map is opened.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    view: bool,
+    scrub: bool,
+    tracker: Tracker,
+}
+
+fn open(path: &PathBuf, how: How, journal_bytes: u64) -> AtomicMapping {
+    let options = AtomicMapping::options().create(true).journal_bytes(journal_bytes);
+    let options = options.tracker(how.tracker).scrub(how.scrub);
+    if how.view { open_view(options, path) } else { options.load(path).unwrap() }
 }
 
 #[allow(unsafe_code)]
@@ -89,13 +98,13 @@ fn open_view(options: steadfast::AtomicOptions, path: &PathBuf) -> AtomicMapping
 
 const JOURNAL_BYTES: u64 = 64 << 10;
 
-fn play(steps: Vec<Step>, view: bool, tracker: Tracker) -> Result<(), TestCaseError> {
+fn play(steps: Vec<Step>, how: How) -> Result<(), TestCaseError> {
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("state.bin");
     let start: Vec<u8> = (0..10_000u32).map(|at| (at % 255) as u8).collect();
     fs::write(&path, &start).unwrap();
     let mut model = Model { working: start.clone(), committed: start };
-    let mut map = open(&path, view, tracker, JOURNAL_BYTES);
+    let mut map = open(&path, how, JOURNAL_BYTES);
     let mut last = map.status().last;
     for step in steps {
         let len = model.working.len();
@@ -192,7 +201,7 @@ fn play(steps: Vec<Step>, view: bool, tracker: Tracker) -> Result<(), TestCaseEr
                 prop_assert_eq!(&fs::read(&path).unwrap(), &model.committed, "a plain file is left");
                 prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing else");
                 model.working.clone_from(&model.committed);
-                map = open(&path, view, tracker, JOURNAL_BYTES);
+                map = open(&path, how, JOURNAL_BYTES);
                 last = map.status().last;
             }
             _ => {}
@@ -215,9 +224,9 @@ fn cases() -> u32 {
 }
 
 /// The same for every way of finding stores.
-fn play_with_each(steps: &[Step], view: bool) -> Result<(), TestCaseError> {
+fn play_with_each(steps: &[Step], view: bool, scrub: bool) -> Result<(), TestCaseError> {
     for tracker in TRACKERS {
-        play(steps.to_vec(), view, tracker)
+        play(steps.to_vec(), How { view, scrub, tracker })
             .map_err(|error| TestCaseError::fail(format!("{tracker}: {error}")))?;
     }
     Ok(())
@@ -231,12 +240,20 @@ proptest! {
 
     #[test]
     fn a_loaded_map_is_the_model_however_stores_are_found(steps in prop::collection::vec(step(), 1..60)) {
-        play_with_each(&steps, false)?;
+        play_with_each(&steps, false, false)?;
     }
 
     #[test]
     fn a_view_is_the_model_however_stores_are_found(steps in prop::collection::vec(step(), 1..60)) {
-        play_with_each(&steps, true)?;
+        play_with_each(&steps, true, false)?;
+    }
+
+    #[test]
+    fn a_map_that_is_scrubbed_is_the_model_however_stores_are_found(
+        steps in prop::collection::vec(step(), 1..60),
+        view in any::<bool>(),
+    ) {
+        play_with_each(&steps, view, true)?;
     }
 }
 
@@ -275,14 +292,14 @@ fn stride() -> impl Strategy<Value = Stride> {
     ]
 }
 
-fn play_large(strides: &[Stride], view: bool, tracker: Tracker) -> Result<(), TestCaseError> {
+fn play_large(strides: &[Stride], how: How) -> Result<(), TestCaseError> {
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("state.bin");
     let start: Vec<u8> =
         (0..LARGE_LEN as u32).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     fs::write(&path, &start).unwrap();
     let mut model = Model { working: start.clone(), committed: start };
-    let mut map = open(&path, view, tracker, 4 << 20);
+    let mut map = open(&path, how, 4 << 20);
     for stride in strides {
         match *stride {
             Stride::Scatter { pages, seed } | Stride::Declare { pages, seed } => {
@@ -328,7 +345,7 @@ proptest! {
     fn a_large_map_is_the_model_however_stores_are_found(strides in prop::collection::vec(stride(), 1..25)) {
         for view in [false, true] {
             for tracker in [Tracker::Automatic, Tracker::PrivateCopies] {
-                play_large(&strides, view, tracker)
+                play_large(&strides, How { view, scrub: false, tracker })
                     .map_err(|error| TestCaseError::fail(format!("{tracker}, view {view}: {error}")))?;
             }
         }
@@ -341,7 +358,7 @@ fn cut_and_regrown_in_part_then_rolled_back_then_moved() {
     use Step::{Resize, Rollback};
     for view in [false, true] {
         let steps = vec![Resize { len: 0 }, Resize { len: 1 }, Rollback, Resize { len: 12_289 }];
-        play_with_each(&steps, view).unwrap();
+        play_with_each(&steps, view, false).unwrap();
     }
 }
 
@@ -389,7 +406,8 @@ fn cuts_within_a_page_stay_cut() {
     ];
     for steps in cases {
         for view in [false, true] {
-            play_with_each(steps, view).unwrap();
+            play_with_each(steps, view, false).unwrap();
+            play_with_each(steps, view, true).unwrap();
         }
     }
 }

@@ -9,6 +9,7 @@ mod pairs;
 mod recoveries;
 mod rig;
 mod script;
+mod scrubs;
 mod stops;
 mod watched;
 
@@ -20,6 +21,7 @@ pub(super) const PARTS: &[(&str, Part)] = &[
     ("file and journal", |_, _| rig::told(pairs::all())),
     ("other hands", |_, _| rig::told(hands::all())),
     ("limits", |_, _| rig::told(limits::all())),
+    ("scrubs", |_, _| rig::told(scrubs::all())),
     ("failures", |_, _| rig::told(failures::all())),
     ("stops", |seed, _| rig::told(stops::all(seed))),
     ("stopped recoveries", |seed, _| rig::told(recoveries::all(seed))),

@@ -86,6 +86,31 @@ impl AtomicOptions {
         self
     }
 
+    /// Leave no committed-over bytes behind in the journal: [`rollback`](AtomicMapping::rollback), commits that make the map shorter,
+    /// [`checkpoint`](AtomicMapping::checkpoint) and [`close`](AtomicMapping::close) overwrite them with zeros before they return.
+    /// What that means, costs and cannot do: see [`JournaledFileOptions::scrub`]. Default: no.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("a");
+    /// let options = AtomicMapping::options().scrub(true);
+    /// let mut map = options.create(true).len(64).allow_volatile(true).load(&path)?;
+    /// map.edit(0..6)?.copy_from_slice(b"secret");
+    /// map.commit()?;
+    /// map.edit(0..6)?.fill(0);
+    /// map.commit()?;
+    /// map.rollback()?;                            // or `checkpoint`, `close`, a shorter map
+    /// let journal = std::fs::read(folder.path().join("a.steadfast"))?;
+    /// assert!(!journal.windows(6).any(|part| part == b"secret"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn scrub(mut self, scrub: bool) -> Self {
+        self.file = self.file.scrub(scrub);
+        self
+    }
+
     /// Size of the journal in bytes: see [`JournaledFileOptions::journal_bytes`].
     ///
     /// See [`AtomicMapping`] for an example.

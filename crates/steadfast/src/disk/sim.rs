@@ -338,6 +338,14 @@ impl SimDisk {
         self.state().evict_on_failed_sync = true;
     }
 
+    /// From now on, on this disk and on those made from it, what is durable of a file stays on the medium when its last name and
+    /// handle are gone, as on a disk that nobody wrote to since: [`find_on_medium`](SimDisk::find_on_medium) finds it.
+    ///
+    /// See [`find_on_medium`](SimDisk::find_on_medium) for an example.
+    pub fn keep_freed_blocks(&self) {
+        self.state().keeps_freed_blocks = true;
+    }
+
     /// Memory pressure: what is falsely clean after a [failed sync](SimDisk::fail_sync) is dropped, and readers see
     /// what the disk holds. The file's length stays.
     ///
@@ -349,6 +357,27 @@ impl SimDisk {
 
 /// What is left afterwards.
 impl SimDisk {
+    /// Where these bytes are durable: the names of files, as a reader sees them, and for [freed blocks](SimDisk::keep_freed_blocks)
+    /// the inode that they belonged to. What was overwritten or cut off within a file is not on the medium any more.
+    ///
+    /// ```
+    /// use steadfast::disk::{Access, Disk, SimDisk, SyncPoint};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let disk = SimDisk::new();
+    /// disk.keep_freed_blocks();
+    /// disk.put_file("/a", b"a secret");
+    /// assert_eq!(disk.find_on_medium(b"secret"), ["/a"]);
+    /// disk.remove("/a".as_ref())?;
+    /// disk.sync_dir("/".as_ref(), SyncPoint::JournalGone)?;
+    /// assert_eq!(disk.find_on_medium(b"secret"), ["(nameless inode 1)"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn find_on_medium(&self, bytes: &[u8]) -> Vec<String> {
+        if bytes.is_empty() { Vec::new() } else { self.state().find_on_medium(bytes) }
+    }
+
     /// How many operations no sync has made durable yet.
     ///
     /// See [`SimDisk`] for an example.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 use super::format::{Anchor, BLOCK_BYTES, FileHeader, HALVES_AT};
+use super::scrub::{overwrite_unread, write_zeros};
 use super::{Journal, Placed};
 use crate::batch::Batch;
 use crate::disk::{Access, Disk, DiskFile, SyncPoint};
@@ -32,6 +33,8 @@ pub(crate) struct FreshJournal {
     /// The state that the records stand on.
     pub(crate) checkpointed_through: u64,
     pub(crate) data_len: u64,
+    /// Overwrite what an unfinished one held before it is removed.
+    pub(crate) scrub: bool,
 }
 
 /// Why there is no fresh journal.
@@ -41,9 +44,6 @@ pub(crate) struct EstablishError {
     /// It may have taken its place all the same: which of the two a crash leaves is unknown.
     pub(crate) named: bool,
 }
-
-/// Zeros are written in pieces of this size.
-const PREWRITE_BYTES: u64 = 1 << 20;
 
 /// Makes a journal with `records` in it, durable and in place. On an error before the rename the old journal, if
 /// there is one, still stands.
@@ -56,7 +56,7 @@ pub(crate) fn establish(
 ) -> Result<Journal, EstablishError> {
     let unnamed = |source| EstablishError { source, named: false };
     let temporary = names::fresh_journal(data_path);
-    remove_leftover(disk, data_path).map_err(unnamed)?;
+    remove_leftover(disk, data_path, fresh.scrub).map_err(unnamed)?;
     let made: io::Result<Journal> = (|| {
         let file: Arc<dyn DiskFile> =
             disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 | 0o600 })?.into();
@@ -76,13 +76,7 @@ pub(crate) fn establish(
         step!("fresh: may become that long", file.check_len(bytes))?;
         // no switch: only for blocks that lie together; the zeros need as much space, and meet a full disk as well.
         file.reserve(0..bytes)?;
-        let zeros = vec![0; PREWRITE_BYTES.min(bytes) as usize];
-        let mut at = 0;
-        while at < bytes {
-            let count = PREWRITE_BYTES.min(bytes - at);
-            step!("fresh: written to its end", file.write_at(&[&zeros[..count as usize]], at))?;
-            at += count;
-        }
+        step!("fresh: written to its end", write_zeros(&*file, 0..bytes))?;
         let mut block = [0; BLOCK_BYTES as usize];
         block[..size_of::<FileHeader>()].copy_from_slice(header.as_bytes());
         step!("fresh: its header", file.write_at(&[&block], 0))?;
@@ -100,6 +94,7 @@ pub(crate) fn establish(
             last_len: fresh.data_len,
             durable: fresh.checkpointed_through,
             used_bytes: [0; 2],
+            written_bytes: [0; 2],
             sealed: None,
             direct: false,
             blocks: Vec::new(),
@@ -118,7 +113,8 @@ pub(crate) fn establish(
         Ok(journal) => journal,
         Err(error) => {
             // The cause is what matters; a left-over is removed at the next open.
-            let _ = step!("fresh: nothing is left of a failed one", disk.remove(&temporary));
+            let nothing_left = || remove_leftover(disk, data_path, fresh.scrub);
+            let _ = step!("fresh: nothing is left of a failed one", nothing_left());
             return Err(unnamed(error));
         }
     };
@@ -131,9 +127,13 @@ pub(crate) fn establish(
     Ok(journal)
 }
 
-/// An unfinished fresh journal is deleted, never replayed.
-pub(crate) fn remove_leftover(disk: &Arc<dyn Disk>, data_path: &Path) -> io::Result<()> {
-    match step!("fresh: a left-over is removed", disk.remove(&names::fresh_journal(data_path))) {
+/// An unfinished fresh journal is deleted, never replayed. With `scrub`, what it held is overwritten first.
+pub(crate) fn remove_leftover(disk: &Arc<dyn Disk>, data_path: &Path, scrub: bool) -> io::Result<()> {
+    let path = names::fresh_journal(data_path);
+    if scrub {
+        step!("scrub: a left-over", overwrite_unread(&**disk, &path, 0))?;
+    }
+    match step!("fresh: a left-over is removed", disk.remove(&path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -9,7 +9,11 @@ use crate::knockout::{step, sync};
 use crate::names;
 
 impl Locked<'_> {
-    /// Leaves a plain file. The order matters: the data durable, the journal empty, the mark gone, the journal gone.
+    /// Leaves a plain file. The order matters: the data durable, the journal empty (and scrubbed, where that was asked for), the mark
+    /// gone, the journal gone.
+    ///
+    /// Scrubbed it is still an empty journal, which may be found beside a marked file or a plain one; and as long as scrubbing can
+    /// fail nothing is gone that a second try would need.
     pub(super) fn close_file(&mut self) -> Result<()> {
         if self.closed {
             return Ok(());
@@ -19,6 +23,7 @@ impl Locked<'_> {
         self.stop_threads();
         step!("close: nobody else changed the file", self.notice_foreign_hands("close"))?;
         step!("close: the file has its name", self.notice_lost_name("close"))?;
+        step!("close: the journal is scrubbed", self.scrub("close"))?;
         if let Err(error) = self.remove_mark_and_journal() {
             // Half of what a commit stands on is gone: none may follow.
             let reason = format!("it was not closed to the end ({error})");

@@ -14,12 +14,14 @@ use super::{Batch, CommitId, Flush, Resolution, Status, Store};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
+use crate::knockout::step;
 
 /// How a [`JournaledFile`] is opened. Its own docs have an example.
 #[derive(Debug, Clone)]
 pub struct JournaledFileOptions {
     pub(super) create: bool,
     pub(super) publish: bool,
+    pub(super) scrub: bool,
     pub(super) journal_bytes: Option<u64>,
     pub(super) lock_timeout: Duration,
     pub(super) allow_hard_links: bool,
@@ -34,6 +36,7 @@ impl Default for JournaledFileOptions {
         JournaledFileOptions {
             create: false,
             publish: false,
+            scrub: false,
             journal_bytes: None,
             lock_timeout: Duration::ZERO,
             allow_hard_links: false,
@@ -62,6 +65,63 @@ impl JournaledFileOptions {
     #[must_use]
     pub fn publish(mut self, publish: bool) -> Self {
         self.publish = publish;
+        self
+    }
+
+    /// Leave no committed-over bytes behind in the journal. Without it they stay there until the space is used again, and in blocks
+    /// of the disk that nobody overwrites after the journal is gone. Default: no.
+    ///
+    /// With it, zeros are written over them and synced before these calls return:
+    ///
+    /// | call | then nothing is left in the journal of |
+    /// |---|---|
+    /// | `close` (and drop) | anything; the journal is overwritten before it is removed |
+    /// | `rollback` ([`Store::scrub`]) | what was committed over or cut off, and what was recorded and never acknowledged |
+    /// | a commit that makes the data shorter, if only for a while, by whichever call | the same, and what it cuts off; the commit is durable and in the data file then |
+    /// | `checkpoint` | the same |
+    /// | an open that recovers, [`recover`](super::recover()) with these options | the journal that was found, and an unfinished one |
+    ///
+    /// Whatever replaces the journal on the way (a commit that needs a larger one, a flush that failed) overwrites the old one
+    /// once the new one is in its place. Each of these costs a checkpoint, a write of as many zeros as records were written since the
+    /// last time, and a flush; where nothing was recorded since, nothing. Checkpoints in the background do not scrub.
+    ///
+    /// A scrub that fails is [`NotScrubbed`](ErrorKind::NotScrubbed): whatever was committed counts, that call's own commit
+    /// included, and the next of these calls tries again. A `close` that fails like that has removed nothing, and may be called again.
+    ///
+    /// What this cannot do:
+    ///
+    /// - A crash between the moment when a fresh journal has the name and the one when the old one is overwritten leaves the old
+    ///   one's blocks as they are, without a name by which they could be found: a recovery, a commit that needs a larger journal,
+    ///   a flush that failed. So does a crash before a fresh journal has a name of any kind.
+    /// - The file's own blocks: those that a cut or another program gives back are the file system's, and so is what it keeps of
+    ///   bytes that were overwritten in place.
+    /// - File systems that write elsewhere than they are told (copy on write, a snapshot or a reflinked copy of the journal, a file system
+    ///   that journals data; on btrfs the journal is not copied on write, snapshots apart), and disks that do (wear levelling, remapped
+    ///   sectors) keep what was there. So do backups.
+    /// - Memory of this process, swap and core dumps.
+    /// - What stays are numbers: those of commits, lengths, and in the two anchors a checksum of 8 bytes over the last record, which
+    ///   can confirm a guess at few and short bytes, but not bring them back.
+    ///
+    /// ```
+    /// use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("data.bin");
+    /// let mut store = JournaledFile::options().create(true).scrub(true).allow_volatile(true).open(&path)?;
+    /// let secret = [Extent { offset: 0, len: 6 }];
+    /// store.commit(&Batch { len_min: 0, len: 6, extents: &secret, bytes: b"secret" }, Flush::Now)?;
+    /// store.commit(&Batch { len_min: 6, len: 6, extents: &secret, bytes: b"public" }, Flush::Now)?;
+    /// let holds = |path| -> std::io::Result<bool> { Ok(std::fs::read(path)?.windows(6).any(|part| part == b"secret")) };
+    /// let journal = folder.path().join("data.bin.steadfast");
+    /// assert!(holds(&journal)?);
+    /// store.scrub()?;
+    /// assert!(!holds(&journal)?);
+    /// store.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn scrub(mut self, scrub: bool) -> Self {
+        self.scrub = scrub;
         self
     }
 
@@ -226,14 +286,21 @@ impl Store for JournaledFile {
 
     fn commit(&mut self, batch: &Batch<'_>, flush: Flush) -> Result<CommitId> {
         let mut locked = self.lock("commit")?;
-        match flush {
+        let cuts = batch.len_min < locked.committed_len();
+        let id = match flush {
             Flush::Now => locked.commit_now(batch),
             Flush::Later => locked.commit_later(batch),
-        }
+        }?;
+        locked.scrub_behind(id, cuts)?;
+        Ok(id)
     }
 
     fn commit_async(&mut self, batch: &Batch<'_>) -> Result<CommitTicket> {
-        self.lock("commit")?.commit_with_ticket(batch, Arc::clone(&self.drive))
+        let mut locked = self.lock("commit")?;
+        let cuts = batch.len_min < locked.committed_len();
+        let ticket = locked.commit_with_ticket(batch, Arc::clone(&self.drive))?;
+        locked.scrub_behind(ticket.id(), cuts)?;
+        Ok(ticket)
     }
 
     fn start_checkpoint(&mut self) -> Result<()> {
@@ -257,7 +324,14 @@ impl Store for JournaledFile {
     fn checkpoint(&mut self) -> Result<()> {
         let mut locked = self.lock("checkpoint")?;
         locked.check_for("checkpoint")?;
-        locked.checkpoint_all()
+        locked.checkpoint_all()?;
+        step!("checkpoint: by name it scrubs", locked.scrub("checkpoint"))
+    }
+
+    fn scrub(&mut self) -> Result<()> {
+        let mut locked = self.lock("scrub")?;
+        locked.check_for("scrub")?;
+        locked.scrub("scrub")
     }
 
     fn close(&mut self) -> Result<()> {

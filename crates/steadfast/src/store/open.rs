@@ -272,7 +272,7 @@ fn settle(
     let path = &locked.path;
     let journal_path = names::journal(path);
     let failed = |error| Error::from_io("open", error).path(&journal_path);
-    journal::remove_leftover(disk, path).map_err(failed)?;
+    journal::remove_leftover(disk, path, options.scrub).map_err(failed)?;
     let found = match disk.stat(&journal_path) {
         Ok(stat) => Some(stat),
         // no check: the error's kind
@@ -294,7 +294,7 @@ fn settle(
     }
     // no check: what was asked for
     if options.resolution == Resolution::Discard {
-        discard(disk, locked, found.is_some()).map_err(failed)?;
+        discard(disk, locked, found.is_some(), options.scrub).map_err(failed)?;
         // no check: it is only told
         recovery.discarded = found.is_some() || locked.mark != FoundMark::None;
         return Ok((None, recovery));
@@ -309,7 +309,7 @@ fn settle(
     match identity::decide(path, &locked.stat, locked.mark, scan, options.resolution)? {
         Verdict::Plain => Ok((None, recovery)),
         Verdict::Harmless => {
-            discard(disk, locked, true).map_err(failed)?;
+            discard(disk, locked, true, options.scrub).map_err(failed)?;
             Ok((None, recovery))
         }
         Verdict::Recover(scan) => {
@@ -321,8 +321,9 @@ fn settle(
     }
 }
 
-/// Removes mark and journal, in the order of `close`.
-fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool) -> io::Result<()> {
+/// Removes mark and journal. In between, with `scrub`, the halves of the journal are overwritten: a stop there leaves a journal with
+/// fewer records than before, or none, beside a file that is no longer marked.
+fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool, scrub: bool) -> io::Result<()> {
     // Also where no mark is found: one that was removed but not synced would come back without its journal.
     let unmark = || -> io::Result<()> {
         if locked.mark != FoundMark::Unsupported {
@@ -333,7 +334,15 @@ fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool) -> io::Re
     };
     let remove = || -> io::Result<()> {
         if journal_found {
-            step!("discard: the journal is removed", disk.remove(&names::journal(&locked.path)))?;
+            let journal = names::journal(&locked.path);
+            if scrub {
+                let halves_at = journal::format::HALVES_AT;
+                step!(
+                    "discard: the journal is scrubbed",
+                    journal::overwrite_unread(&**disk, &journal, halves_at)
+                )?;
+            }
+            step!("discard: the journal is removed", disk.remove(&journal))?;
             let folder = names::folder(&locked.path);
             sync!("discard: the journal's end", disk.sync_dir(folder, SyncPoint::JournalGone))?;
         }
@@ -363,8 +372,9 @@ fn start(
         owner: locked.stat.owner,
         checkpointed_through: 0,
         data_len: locked.stat.len,
+        scrub: options.scrub,
     };
-    establish(disk, locked, options, fresh, Vec::new(), recovery)
+    establish(disk, locked, options, fresh, None, Vec::new(), recovery)
 }
 
 /// Goes on from a journal: see `recover` for the order.
@@ -393,6 +403,7 @@ fn resume(
         owner: locked.stat.owner,
         checkpointed_through: scan.anchor.checkpointed_through.get(),
         data_len: scan.anchor.data_len.get(),
+        scrub: options.scrub,
     };
     // Every journal that a crash may leave from here on must accept the mark that the crash leaves. So the mark that was
     // found is made durable first, and the fresh journal names it, not the journal it replaces, as its predecessor: the
@@ -413,7 +424,16 @@ fn resume(
         }
     }
     let path = locked.path.clone();
-    let store = establish(disk, locked, options, fresh, scan.records, recovery)?;
+    let old: Option<Arc<dyn DiskFile>> = match (options.scrub, scan.records.is_empty()) {
+        (true, _) => Some(Access::ReadWrite),
+        (false, false) => Some(Access::Read),
+        (false, true) => None,
+    }
+    .map(|access| disk.open(&names::journal(&path), access))
+    .transpose()
+    .map_err(failed)?
+    .map(Into::into);
+    let store = establish(disk, locked, options, fresh, old, scan.records, recovery)?;
     // The process before this one may have ended over a failed sync: what is cached then is not what the disk holds.
     let failed = |error| Error::from_io("recover", error).path(&path);
     let mut locked = store.shared.lock();
@@ -432,16 +452,18 @@ fn resume(
         locked.remember_data().map_err(failed)?;
     }
     step!("recover: every commit is in the data file", locked.checkpoint_all())?;
+    step!("recover: both journals are scrubbed", locked.scrub("recover"))?;
     drop(locked);
     Ok(store)
 }
 
-/// Puts a fresh journal with `records` in place, marks the data file, and hands out the store.
+/// Puts a fresh journal with `records`, which `old` holds, in place, marks the data file, and hands out the store.
 fn establish(
     disk: &Arc<dyn Disk>,
     locked: Locked,
     options: &JournaledFileOptions,
     mut fresh: FreshJournal,
+    old: Option<Arc<dyn DiskFile>>,
     records: Vec<journal::FoundRecord>,
     recovery: Recovery,
 ) -> Result<JournaledFile> {
@@ -454,14 +476,12 @@ fn establish(
             "commits need a journal beside the file: the folder must be writable and have room for it",
         )
     };
-    let source =
-        if records.is_empty() { None } else { Some(disk.open(&journal_path, Access::Read).map_err(failed)?) };
     let mut places: Vec<Placed> = Vec::with_capacity(records.len());
     let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
     let mut journal = journal::establish(disk, &path, &fresh, last, |append| {
         for record in step!("recover: takes the chain along", records.as_slice(), or & []) {
-            let Some(source) = &source else { break };
-            let body = record.placed.read_body(&**source)?;
+            let Some(old) = &old else { break };
+            let body = record.placed.read_body(&**old)?;
             let header = &record.placed.header;
             let bytes = &body[header.table_bytes() as usize..];
             let batch = Batch {
@@ -499,6 +519,7 @@ fn establish(
         latched: None,
         changed_by_others: false,
         renew: None,
+        replaced: old.into_iter().filter(|_| options.scrub).collect(),
         recovery,
         closed: false,
         flushing: false,
@@ -513,6 +534,7 @@ fn establish(
         identity: fresh.identity,
         marked,
         publish: options.publish,
+        scrub: options.scrub,
         adaptive: options.journal_bytes.is_none(),
         pace: options.pace,
         birth: Birth::here(),

@@ -76,20 +76,44 @@ pub fn recover(path: impl AsRef<Path>, how: Resolution) -> Result<Recovery> {
 ///
 /// As `recover`.
 pub fn recover_on(disk: Arc<dyn Disk>, path: impl AsRef<Path>, how: Resolution) -> Result<Recovery> {
-    let path = path.as_ref();
-    // Whoever asks for recovery by name takes the file as it is: links, device and file system were settled at open.
-    let options = JournaledFileOptions {
-        resolution: how,
-        allow_hard_links: true,
-        allow_other_device: true,
-        allow_volatile: true,
-        ..JournaledFileOptions::default()
-    };
-    match super::open::recover_only(disk, path, &options)? {
-        (recovery, None) => Ok(recovery),
-        (recovery, Some(mut store)) => {
-            store.close()?;
-            Ok(recovery)
+    JournaledFileOptions::default().recover_on(disk, path, how)
+}
+
+impl JournaledFileOptions {
+    /// As [`recover`], which has an example, with these options, as far as they mean anything to it.
+    ///
+    /// # Errors
+    ///
+    /// As `recover`; with [`scrub`](JournaledFileOptions::scrub) also [`NotScrubbed`](crate::ErrorKind::NotScrubbed).
+    pub fn recover(self, path: impl AsRef<Path>, how: Resolution) -> Result<Recovery> {
+        self.recover_on(Arc::new(RealDisk), path, how)
+    }
+
+    /// As [`recover`](JournaledFileOptions::recover), on any [`Disk`]. See [`recover`] for an example.
+    ///
+    /// # Errors
+    ///
+    /// As `recover`.
+    pub fn recover_on(
+        self,
+        disk: Arc<dyn Disk>,
+        path: impl AsRef<Path>,
+        how: Resolution,
+    ) -> Result<Recovery> {
+        // Whoever asks for recovery by name takes the file as it is: links, device and file system were settled at open.
+        let options = JournaledFileOptions {
+            resolution: how,
+            allow_hard_links: true,
+            allow_other_device: true,
+            allow_volatile: true,
+            ..self
+        };
+        match super::open::recover_only(disk, path.as_ref(), &options)? {
+            (recovery, None) => Ok(recovery),
+            (recovery, Some(mut store)) => {
+                store.close()?;
+                Ok(recovery)
+            }
         }
     }
 }

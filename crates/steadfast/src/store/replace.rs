@@ -1,13 +1,14 @@
 //! A fresh journal in place of the present one: after a failure, and when the present one is too small.
 
 use std::io;
+use std::sync::Arc;
 
 use super::state::{Locked, State};
 use crate::batch::{Batch, Extent};
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, FreshJournal, Placed};
-use crate::knockout::{step, sync};
+use crate::knockout::{not_yet, step, sync};
 
 impl Locked<'_> {
     /// After a failed write or flush of the journal its pages are not to be believed: whatever is not checkpointed, and the
@@ -80,7 +81,15 @@ impl Locked<'_> {
             owner: self.expected.owner,
             checkpointed_through: self.journal.checkpointed_through(),
             data_len: self.checkpointed_len,
+            scrub: shared.scrub,
         };
+        let old = Arc::clone(self.journal.file());
+        if shared.scrub {
+            not_yet!(
+                "replace: the old one is overwritten behind the fresh one",
+                drop(journal::overwrite_whole(&*old))
+            );
+        }
         let last = doubt.map(|(id, _)| id).or(self.pending.back().map(|pending| pending.id()));
         let mut places: Vec<Placed> = Vec::with_capacity(self.pending.len());
         let mut doubt_place = None;
@@ -134,7 +143,10 @@ impl Locked<'_> {
             self.push_pending(batch, placed, true);
         }
         // The mark must name the new epoch before the next fresh journal: two steps behind it would be a stranger's.
-        if let Err(error) = sync!("replace: the mark is renewed", self.write_mark(SyncPoint::Mark)) {
+        let marked = sync!("replace: the mark is renewed", self.write_mark(SyncPoint::Mark));
+        // The fresh one durably has the name: nobody will read this one again.
+        self.let_go_of(old);
+        if let Err(error) = marked {
             self.latch(format!("the data file's mark could not be renewed ({error})"));
             return Err(error);
         }

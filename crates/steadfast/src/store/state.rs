@@ -87,6 +87,8 @@ pub(super) struct Shared {
     /// The file system holds extended attributes, and the mark is one.
     pub(super) marked: bool,
     pub(super) publish: bool,
+    /// Leave nothing of what was committed over: see [`scrub`](super::scrub).
+    pub(super) scrub: bool,
     /// The journal may grow by itself: its size was not asked for.
     pub(super) adaptive: bool,
     pub(super) pace: Pace,
@@ -140,8 +142,10 @@ pub(super) struct State {
     pub(super) latched: Option<String>,
     /// It is latched because of a foreign hand, and nothing else.
     pub(super) changed_by_others: bool,
-    /// An anchor failed: the journal is to be replaced before anything else is done with it.
+    /// An anchor or a scrub failed: the journal is to be replaced before anything else is done with it.
     pub(super) renew: Option<std::io::Error>,
+    /// Journals that lost their name to a fresh one and are still to be overwritten.
+    pub(super) replaced: Vec<Arc<dyn DiskFile>>,
     pub(super) recovery: Recovery,
     pub(super) closed: bool,
     /// A thread has the flush: it syncs the journal, replaces it, or tells tickets.

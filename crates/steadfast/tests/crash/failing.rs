@@ -32,7 +32,8 @@ fn judge(disk: &SimDisk, log: &Log, seed: u64, count: &mut Count) -> Result<(), 
 
 /// Runs the workloads with one kind of failure at each place where it can strike, with and without a stop behind it.
 fn every_place(what: &str, fail: impl Fn(&SimDisk, u64)) {
-    for variant in [Variant::CHANGES, Variant::BACKGROUND] {
+    let scrubbed = Variant { scrub: true, ..Variant::CHANGES };
+    for variant in [Variant::CHANGES, Variant::BACKGROUND, scrubbed] {
         every_place_of(variant, what, &fail);
     }
 }
@@ -63,7 +64,10 @@ fn every_place_of(variant: Variant, what: &str, fail: &dyn Fn(&SimDisk, u64)) {
                 .unwrap_or_else(|error| panic!("stopped at operation {stop}: {}", context(error)));
         }
     }
-    println!("{what}, {:?}: {places} places, {} images, 0 violations", variant.workload, count.images);
+    println!(
+        "{what}, {:?}, scrubbed: {}: {places} places, {} images, 0 violations",
+        variant.workload, variant.scrub, count.images
+    );
 }
 
 #[test]

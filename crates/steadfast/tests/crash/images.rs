@@ -6,6 +6,7 @@ use steadfast::disk::{Disk, SimDisk};
 use steadfast::store::{JournaledFile, Store};
 
 use crate::script::{FILE, JOURNAL, Log};
+use crate::secrets::{self, Secret};
 
 /// How far an image is followed.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +34,10 @@ impl Count {
 }
 
 /// Opens the image for commits; the state that is found is returned.
-fn open(disk: &SimDisk) -> Result<(JournaledFile, Vec<u8>), String> {
+fn open(disk: &SimDisk, log: &Log) -> Result<(JournaledFile, Vec<u8>), String> {
     let store = JournaledFile::options()
         .journal_bytes(1)
+        .scrub(log.secret.is_some())
         .stepped(1)
         .open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, FILE)
         .map_err(|error| format!("recovery refused: {error}"))?;
@@ -94,26 +96,27 @@ pub(crate) fn check(
     if let Some(closed) = log.closed {
         plain(image, &log.states[closed], "after a close that returned")?;
     }
+    let left = secrets::judge(image, log)?;
     if depth.stop_recovery {
         check_stopped_recovery(image, log, seed, count)?;
     }
     // To its end: what is shown then must stay, whatever happens next.
     let disk = image.killed();
-    let (store, found) = open(&disk)?;
+    let (store, found) = open(&disk, log)?;
     let index = judge(log, &found)?;
     count.new_commit_found += u64::from(index > log.durable);
     if disk.read_file(FILE).as_deref() != Some(found.as_slice()) {
         return Err("after recovery the plain file is not what was shown".into());
     }
-    let shown = Log { states: vec![found.clone()], durable: 0, closed: None };
+    let shown = Log { states: vec![found.clone()], durable: 0, closed: None, secret: log.secret };
     for survivors in disk.power_cuts(seed, 4, 2) {
-        let (again, bytes) = open(&disk.power_cut(&survivors))
+        let (again, bytes) = open(&disk.power_cut(&survivors), log)
             .map_err(|error| format!("power cut {survivors} after recovery: {error}"))?;
         judge(&shown, &bytes).map_err(|error| format!("power cut {survivors} after recovery: {error}"))?;
         drop(again);
     }
     // A second recovery of the same journal is the same state.
-    let (again, bytes) = open(&disk.killed()).map_err(|error| format!("second recovery: {error}"))?;
+    let (again, bytes) = open(&disk.killed(), log).map_err(|error| format!("second recovery: {error}"))?;
     judge(&shown, &bytes).map_err(|error| format!("second recovery: {error}"))?;
     drop(again);
     let mut store = store;
@@ -121,18 +124,21 @@ pub(crate) fn check(
     drop(store);
     plain(&disk, &found, "after recovery and close")?;
     for survivors in disk.power_cuts(seed, 4, 2) {
-        plain(&disk.power_cut(&survivors), &found, "power cut after recovery and close")?;
+        let cut = disk.power_cut(&survivors);
+        plain(&cut, &found, "power cut after recovery and close")?;
+        secrets::judge_closed(&cut, log, &left, &found)?;
     }
     Ok(())
 }
 
 fn check_stopped_recovery(image: &SimDisk, log: &Log, seed: u64, count: &mut Count) -> Result<(), String> {
     let flat = Depth { stop_recovery: false, samples: 2 };
-    let log = Log { states: log.states.clone(), durable: log.durable, closed: None };
+    let secret = log.secret.map(|secret| Secret { replacing: true, ..secret });
+    let log = Log { states: log.states.clone(), durable: log.durable, closed: None, secret };
     for stop in 1.. {
         let disk = image.killed();
         disk.stop_at(stop);
-        let opened = open(&disk);
+        let opened = open(&disk, &log);
         if !disk.is_stopped() {
             return Ok(());
         }

@@ -13,4 +13,5 @@ mod failing;
 mod images;
 mod matrix;
 mod script;
+mod secrets;
 mod ways_out;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use steadfast::disk::{Disk, SimDisk};
 use steadfast::{AtomicMapping, AtomicOptions, CommitTicket, Error, ErrorKind, Tracker};
 
+use crate::secrets::{self, Secret};
+
 pub(crate) const FILE: &str = "/data";
 pub(crate) const JOURNAL: &str = "/data.steadfast";
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 /// What the program that was stopped had been told.
 #[derive(Debug, Default)]
@@ -18,11 +20,13 @@ pub(crate) struct Log {
     pub(crate) durable: usize,
     /// The last `close` that returned success left this state, if nothing was opened since.
     pub(crate) closed: Option<usize>,
+    /// Where the secret may be, if journals are scrubbed.
+    pub(crate) secret: Option<Secret>,
 }
 
 impl Log {
     pub(crate) fn new(initial: &[u8]) -> Log {
-        Log { states: vec![initial.to_vec()], durable: 0, closed: Some(0) }
+        Log { states: vec![initial.to_vec()], durable: 0, closed: Some(0), secret: None }
     }
 
     /// States that a recovery may find.
@@ -46,6 +50,8 @@ pub(crate) enum Workload {
     Changes,
     /// Commits, tickets, growth and shrinking while checkpoints are under way, and a journal that is full.
     Background,
+    /// A secret that is committed, committed over, cut off and scrubbed, again and again.
+    Secrets,
 }
 
 /// And how.
@@ -53,6 +59,7 @@ pub(crate) enum Workload {
 pub(crate) struct Variant {
     pub(crate) workload: Workload,
     pub(crate) publish: bool,
+    pub(crate) scrub: bool,
     /// Steps of a checkpoint with each commit.
     pub(crate) steps: u32,
     /// How plain stores are found.
@@ -60,15 +67,23 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    pub(crate) const CHANGES: Variant =
-        Variant { workload: Workload::Changes, publish: false, steps: 2, tracker: Tracker::Automatic };
+    pub(crate) const CHANGES: Variant = Variant {
+        workload: Workload::Changes,
+        publish: false,
+        scrub: false,
+        steps: 2,
+        tracker: Tracker::Automatic,
+    };
     pub(crate) const BACKGROUND: Variant =
         Variant { workload: Workload::Background, steps: 1, ..Variant::CHANGES };
+    pub(crate) const SECRETS: Variant =
+        Variant { workload: Workload::Secrets, scrub: true, ..Variant::CHANGES };
 
-    fn options(&self) -> AtomicOptions {
+    pub(crate) fn options(&self) -> AtomicOptions {
         AtomicMapping::options()
             .create(true)
             .publish(self.publish)
+            .scrub(self.scrub)
             .tracker(self.tracker)
             .journal_bytes(8 * PAGE as u64)
             .stepped(self.steps)
@@ -86,29 +101,35 @@ pub(crate) fn disk() -> SimDisk {
     disk
 }
 
-struct Run<'a> {
-    map: AtomicMapping,
-    log: &'a mut Log,
+pub(crate) struct Run<'a> {
+    pub(crate) map: AtomicMapping,
+    pub(crate) log: &'a mut Log,
 }
 
 impl Run<'_> {
-    fn commit(&mut self) -> Result<(), Error> {
-        self.begun(AtomicMapping::commit)?;
-        self.log.durable();
+    pub(crate) fn commit(&mut self) -> Result<(), Error> {
+        match self.begun(AtomicMapping::commit) {
+            // It counts all the same.
+            Err(error) if error.kind() != ErrorKind::NotScrubbed => return Err(error),
+            _ => self.log.durable(),
+        }
         Ok(())
     }
 
-    fn commit_relaxed(&mut self) -> Result<(), Error> {
+    pub(crate) fn commit_relaxed(&mut self) -> Result<(), Error> {
         self.begun(AtomicMapping::commit_relaxed).map(|_| ())
     }
 
     /// The ticket, and the state that it is for.
-    fn commit_async(&mut self) -> Result<(CommitTicket, usize), Error> {
+    pub(crate) fn commit_async(&mut self) -> Result<(CommitTicket, usize), Error> {
         let ticket = self.begun(AtomicMapping::commit_async)?;
         Ok((ticket, self.log.states.len() - 1))
     }
 
-    fn begun<T>(&mut self, commit: impl Fn(&mut AtomicMapping) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn begun<T>(
+        &mut self,
+        commit: impl Fn(&mut AtomicMapping) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             self.log.begin(self.map.to_vec());
@@ -128,7 +149,7 @@ impl Run<'_> {
         }
     }
 
-    fn wait(&mut self, (ticket, state): &(CommitTicket, usize)) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, (ticket, state): &(CommitTicket, usize)) -> Result<(), Error> {
         ticket.wait()?;
         self.log.durable = self.log.durable.max(*state);
         Ok(())
@@ -138,13 +159,22 @@ impl Run<'_> {
     fn checkpoint(&mut self) -> Result<(), Error> {
         match self.map.checkpoint() {
             Ok(()) => self.log.durable(),
+            Err(error) if error.kind() == ErrorKind::NotScrubbed => self.log.durable(),
             Err(error) if error.kind() == ErrorKind::Io => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn edit(&mut self, at: usize, len: usize, with: u8) {
+    /// Where journals are scrubbed it may fail, and the memory is rolled back all the same.
+    fn roll_back(&mut self) -> Result<(), Error> {
+        match self.map.rollback() {
+            Err(error) if matches!(error.kind(), ErrorKind::NotScrubbed | ErrorKind::Io) => Ok(()),
+            done => done,
+        }
+    }
+
+    pub(crate) fn edit(&mut self, at: usize, len: usize, with: u8) {
         self.map.edit(at..at + len).unwrap().fill(with);
     }
 }
@@ -154,11 +184,17 @@ pub(crate) fn run(disk: &SimDisk, log: &mut Log, variant: Variant) -> Result<(),
     match variant.workload {
         Workload::Changes => changes(disk, log, variant),
         Workload::Background => background(disk, log, variant),
+        Workload::Secrets => secrets::play(disk, log, variant),
     }
 }
 
 /// Opening grows the file, as a commit of its own.
-fn open<'a>(disk: &SimDisk, log: &'a mut Log, len: usize, variant: Variant) -> Result<Run<'a>, Error> {
+pub(crate) fn open<'a>(
+    disk: &SimDisk,
+    log: &'a mut Log,
+    len: usize,
+    variant: Variant,
+) -> Result<Run<'a>, Error> {
     let mut state = log.states[0].clone();
     state.resize(len, 0);
     log.closed = None;
@@ -194,7 +230,7 @@ fn changes(disk: &SimDisk, log: &mut Log, variant: Variant) -> Result<(), Error>
     run.map.resize(100)?;
     run.map.resize(5 * PAGE)?;
     run.edit(4 * PAGE, 200, 99);
-    run.map.rollback()?;
+    run.roll_back()?;
     run.edit(64, 8, 9);
     run.commit()?;
     // Shrinking, then growing over what was cut off: zeros there.

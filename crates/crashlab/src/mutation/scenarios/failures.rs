@@ -70,7 +70,7 @@ fn renewed_journals() -> Found {
     plain(&disk, &state, "closed")
 }
 
-fn epoch(disk: &SimDisk) -> Result<u64, String> {
+pub(super) fn epoch(disk: &SimDisk) -> Result<u64, String> {
     JournalBytes::of(disk).map(|journal| journal.u64(32))
 }
 

@@ -66,6 +66,8 @@ pub(super) struct State {
     pub(super) failed_blocks_stick: bool,
     pub(super) evict_on_failed_sync: bool,
     pub(super) space: Option<u64>,
+    /// What is durable of a file stays findable when no name leads to it any more.
+    pub(super) keeps_freed_blocks: bool,
     /// No file may be written beyond this length.
     pub(super) longest: Option<u64>,
     pub(super) trace: Option<Vec<String>>,
@@ -96,6 +98,9 @@ impl State {
         for inode in image.durable_names.values() {
             image.inodes.insert(*inode, self.inodes[inode].clone());
         }
+        if self.keeps_freed_blocks {
+            image.inodes.clone_from(&self.inodes);
+        }
         let torn = surviving().map(|(place, _)| place).rfind(|place| {
             matches!(&self.unsynced[*place].change, Change::File { edit: Edit::Write { .. }, .. })
         });
@@ -125,6 +130,7 @@ impl State {
             without_marks: self.without_marks,
             failed_blocks_stick: self.failed_blocks_stick,
             evict_on_failed_sync: self.evict_on_failed_sync,
+            keeps_freed_blocks: self.keeps_freed_blocks,
             space: self.space,
             trace: self.trace.as_ref().map(|_| Vec::new()),
             ..State::default()
@@ -133,6 +139,9 @@ impl State {
 
     /// Drops files to which no name leads, and what was never synced of them.
     fn forget_unreachable(&mut self) {
+        if self.keeps_freed_blocks {
+            return;
+        }
         let mut reachable: BTreeSet<u64> =
             self.names.values().chain(self.durable_names.values()).copied().collect();
         for operation in &self.unsynced {
@@ -159,6 +168,21 @@ impl State {
     /// What a reader sees of a file.
     pub(super) fn image(&self, inode: u64) -> &Image {
         &self.file(inode).volatile
+    }
+
+    /// The files of which something durable holds these bytes.
+    pub(super) fn find_on_medium(&self, bytes: &[u8]) -> Vec<String> {
+        let holds =
+            |file: &Inode| file.durable.content.to_vec().windows(bytes.len()).any(|part| part == bytes);
+        let name = |inode: &u64| self.names.iter().find(|(_, named)| *named == inode);
+        self.inodes
+            .iter()
+            .filter(|(_, file)| holds(file))
+            .map(|(inode, _)| match name(inode) {
+                Some((name, _)) => name.display().to_string(),
+                None => format!("(nameless inode {inode})"),
+            })
+            .collect()
     }
 
     pub(super) fn stat(&self, inode: u64) -> FileStat {
