@@ -29,10 +29,11 @@ const MINUTES: &str =
 const MEMORY: &str = "it measures memory, which the sanitizer multiplies";
 const SHUTTLE: &str = "built for the model checker alone: cargo xtask interleavings";
 const PLANTED: &str = "nothing but planted defects: they run first, one by one";
+const DEATHS: &str = "it is about signals that end the process, and the sanitizer has handlers of its own for them";
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 25] = [
+const FILES: [(&str, Verdict, Verdict); 28] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -40,6 +41,8 @@ const FILES: [(&str, Verdict, Verdict); 25] = [
     ("atomic_model", Long, Not(ONE_THREAD)),
     ("atomic_processes", Long, Long),
     ("crash", Not(MINUTES), Not(MINUTES)),
+    ("fault", Short, Short),
+    ("fault_handlers", Not(DEATHS), Not(DEATHS)),
     ("file_size_limit", Long, Not(ONE_THREAD)),
     ("interleavings", Not(SHUTTLE), Not(SHUTTLE)),
     ("limits", Long, Not(ONE_THREAD)),
@@ -54,6 +57,7 @@ const FILES: [(&str, Verdict, Verdict); 25] = [
     ("one_call", Long, Not(ONE_THREAD)),
     ("one_writer", Long, Long),
     ("planted", Not(PLANTED), Not(PLANTED)),
+    ("scrub", Long, Not(ONE_THREAD)),
     ("store_background", Short, Short),
     ("tickets", Short, Short),
     ("trackers", Long, Long),
