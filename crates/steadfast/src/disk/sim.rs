@@ -591,8 +591,9 @@ impl DiskFile for SimFile {
         self.disk.running().map(drop)
     }
 
-    fn set_owner(&self, _owner: (u32, u32)) -> io::Result<()> {
-        self.disk.running().map(drop)
+    fn set_owner(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
+        self.disk.running()?.set_owner(self.inode, owner, mode);
+        Ok(())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -202,8 +202,8 @@ impl DiskFile for WatchedFile {
         self.file.keep_in_place()
     }
 
-    fn set_owner(&self, owner: (u32, u32)) -> io::Result<()> {
-        self.file.set_owner(owner)
+    fn set_owner(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
+        self.file.set_owner(owner, mode)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
