@@ -579,6 +579,7 @@ impl DiskFile for SimFile {
         if lock == Lock::Exclusive && !self.writable {
             return Err(errno(libc::EBADF));
         }
+        state.faults.calls.take(CallKind::Lock)?;
         Ok(state.try_lock(self.handle, lock))
     }
 
