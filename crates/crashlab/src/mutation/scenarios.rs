@@ -10,6 +10,7 @@ mod recoveries;
 mod rig;
 mod script;
 mod stops;
+mod trust;
 mod watched;
 
 use super::suite::Part;
@@ -18,6 +19,7 @@ use super::suite::Part;
 pub(super) const PARTS: &[(&str, Part)] = &[
     ("altered fields", |_, _| rig::told(decode::all())),
     ("file and journal", |_, _| rig::told(pairs::all())),
+    ("whose the journal is", |_, _| rig::told(trust::all())),
     ("other hands", |_, _| rig::told(hands::all())),
     ("limits", |_, _| rig::told(limits::all())),
     ("failures", |_, _| rig::told(failures::all())),
