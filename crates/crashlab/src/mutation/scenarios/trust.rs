@@ -7,7 +7,7 @@ use steadfast::ErrorKind;
 use steadfast::disk::{Access, Disk, FileKind, FileStat, SimDisk};
 use steadfast::store::{Batch, Flush, Resolution, Store, recover_on};
 
-use super::journal_bytes::JournalBytes;
+use super::journal_bytes::{JournalBytes, record_at};
 use super::rig::{
     FILE, Found, JOURNAL, LEN, commit, disk, initial, killed, on, open, options, plain, recovers, refused,
 };
@@ -125,8 +125,8 @@ fn swapped_before_it_is_opened() -> Found {
 /// What was judged and scanned is what is replayed.
 fn swapped_behind_it() -> Found {
     let (disk, states) = killed(SimDisk::new(), 2)?;
-    let (other, _) = killed(SimDisk::new(), 3)?;
-    let other = JournalBytes::of(&other)?;
+    let mut other = JournalBytes::of(&disk)?;
+    other.0[record_at(0)..].fill(0);
     let watched = Watched::behind_journal(&disk, move |disk| {
         disk.put_file("/other", &other.0);
         let _ = disk.rename("/other".as_ref(), JOURNAL.as_ref());
