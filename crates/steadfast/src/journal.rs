@@ -59,10 +59,8 @@ impl Placed {
         let mut piece = vec![0; PIECE_BYTES.min(end - at) as usize];
         let mut extents = Vec::new();
         let payload_at = self.payload_at();
-        // no check: as far as the table goes
         while at < payload_at {
             let entries = &mut piece[..PIECE_BYTES.min(payload_at - at) as usize];
-            // no check: a body that is cut
             if file.read_at(entries, at)? < entries.len() || !check.table(entries) {
                 return Ok(None);
             }
@@ -72,10 +70,8 @@ impl Placed {
         if !check.table_ends() {
             return Ok(None);
         }
-        // no check: as far as the record goes
         while at < end {
             let bytes = &mut piece[..PIECE_BYTES.min(end - at) as usize];
-            // no check: a body that is cut
             if file.read_at(bytes, at)? < bytes.len() {
                 return Ok(None);
             }

@@ -192,6 +192,7 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evi
         if header.journal_bytes() > SPARSE_BYTES {
             let Some(data) = file.next_data(at)? else { break };
             let block = data / BLOCK_BYTES * BLOCK_BYTES;
+            // no check: as far as the journal goes
             if block >= header.journal_bytes() {
                 break;
             }

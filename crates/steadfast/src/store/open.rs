@@ -187,7 +187,7 @@ fn refuse_unfit(
 ) -> Result<()> {
     let failed = |error| Error::from_io("open", error).path(path);
     refuse_unless_regular(path, stat)?;
-    if stat.links > 1 && !options.allow_hard_links {
+    if !options.allow_hard_links && !holds!("open: the file has one name", stat.links <= 1) {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "open",

@@ -30,7 +30,6 @@ pub(super) fn settle(
 ) -> Result<(Option<Waiting>, Recovery)> {
     let path = &locked.path;
     let journal_path = names::journal(path);
-    // no check: what was asked for
     if options.resolution == Resolution::Discard {
         return Ok((None, discard_what_is_there(disk, locked)?));
     }
@@ -53,7 +52,6 @@ pub(super) fn settle(
             let last = scan.records.last().map(|record| record.placed.header.len);
             let len = last.unwrap_or(scan.anchor.data_len).get();
             // Here nothing is changed yet. What the file is long already it may stay.
-            // no check: the next line is
             if len > locked.stat.len {
                 let fits = step!("recover: a length that the file can have", locked.data.check_len(len));
                 fits.map_err(|error| Error::from_io("recover", error).path(path).range(0..len))?;
@@ -70,7 +68,6 @@ pub(super) fn settle(
 fn remove_leftover(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
     journal::remove_leftover(disk, path).map_err(|error| {
         let name = names::fresh_journal(path);
-        // no check: for the words of an error
         if error.raw_os_error() == Some(libc::EISDIR) {
             return Error::new(
                 ErrorKind::Identity,

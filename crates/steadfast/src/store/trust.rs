@@ -60,7 +60,6 @@ fn distrust(journal: &FileStat, folder: &FileStat, data: &FileStat, me: u32) -> 
     if !holds!("trust: a regular file", journal.kind == FileKind::Regular) {
         let reason =
             format!("the journal's name is taken by {} that is not a journal of this file", journal.kind);
-        // no check: for the words of an error
         return Some(match journal.kind {
             FileKind::Directory => (reason, "nothing was replayed or changed; move it away".into()),
             _ => (reason, advice("move it away")),

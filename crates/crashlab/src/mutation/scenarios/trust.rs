@@ -19,6 +19,7 @@ pub(super) fn all() -> Found {
     swapped_behind_it()?;
     discards()?;
     files_mounted_by_themselves()?;
+    files_with_two_names()?;
     owners()?;
     lengths()
 }
@@ -207,6 +208,21 @@ fn files_mounted_by_themselves() -> Found {
         plain(&image, &state, what)?;
     }
     Ok(())
+}
+
+/// Under the file's other name its journal would not be found.
+fn files_with_two_names() -> Found {
+    let watched = Watched::saying(&disk(), |path, stat| {
+        if path == Path::new(FILE) {
+            stat.links = 2;
+        }
+    });
+    refused(
+        options(0).open_on(watched, FILE),
+        ErrorKind::Unsupported,
+        "2 hard links",
+        "a file with two names",
+    )
 }
 
 /// A journal is whose the file is.
