@@ -14,7 +14,8 @@ const SOURCE: &str = "crates/steadfast/src";
 /// The way to the disk.
 const STEPS: [&str; 4] = ["journal.rs", "journal", "store.rs", "store"];
 /// The files that decide whether bytes are believed.
-const CHECKS: [&str; 4] = ["journal/format.rs", "journal/scan.rs", "store/identity.rs", "store/mark.rs"];
+const CHECKS: [&str; 5] =
+    ["journal/format.rs", "journal/scan.rs", "store/identity.rs", "store/mark.rs", "store/trust.rs"];
 
 /// Every step and check of the way to the disk is a switch or says why not, and only crashlab turns switches on.
 pub(crate) fn check() -> Result<(), String> {

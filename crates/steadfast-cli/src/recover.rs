@@ -24,7 +24,8 @@ pub(crate) struct Args {
     /// Replay a journal although it does not belong to this file. Right if you know that it does.
     #[arg(long, conflicts_with = "discard")]
     adopt: bool,
-    /// Throw the journal away: the file stays as it is, and commits that only the journal holds are lost.
+    /// Throw the journal away: the file stays as it is, and commits that only the journal holds are lost. Whatever file or link has
+    /// the journal's name is removed unread; a directory is not.
     #[arg(long)]
     discard: bool,
     /// Overwrite the journal with zeros before it is removed.

@@ -132,6 +132,9 @@ pub struct FileStat {
     pub len: u64,
     /// Device number.
     pub device: u64,
+    /// The mount through which it was found, where the kernel tells: a file that is mounted by itself has another one than its
+    /// folder, on whatever device.
+    pub mount: Option<u64>,
     /// Inode number.
     pub inode: u64,
     /// Number of hard links.
@@ -211,6 +214,13 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn expect_use(&self, range: Range<u64>) {
         let _ = range;
     }
+    /// Where at or behind `offset` the next bytes may stand that are not zeros; `None` if there are none before the file's end. A hint:
+    /// a disk that knows nothing of holes answers `offset`.
+    ///
+    /// See [`RealDisk`] for an example.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
     /// Writes all of `parts`, one behind the other, at `offset`. The file grows where needed.
     ///
     /// See [`RealDisk`] for an example.
@@ -286,10 +296,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     ///
     /// See [`RealDisk`] for an example.
     fn keep_in_place(&self) -> io::Result<()>;
-    /// Takes the owner of another file, as far as this process may.
+    /// Takes owner and permission bits of another file, as far as this process may: where the other's group cannot be had, this
+    /// file's group gets no more than everybody.
     ///
     /// See [`RealDisk`] for an example.
-    fn set_owner(&self, owner: (u32, u32)) -> io::Result<()>;
+    fn set_owner(&self, owner: (u32, u32), mode: u32) -> io::Result<()>;
     /// The descriptor, where the file is one of the kernel's.
     ///
     /// See [`RealDisk`] for an example.

@@ -35,12 +35,17 @@ pub(crate) fn holders(device: u64, inode: u64) -> Vec<Holder> {
             continue;
         };
         if holds(&process.path().join("fdinfo"), device, inode) {
-            let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            holders.push(Holder { pid, command: command.trim_end().to_owned() });
+            holders.push(named(pid));
         }
     }
     holders.sort_by_key(|holder| holder.pid);
     holders
+}
+
+/// A process that is known by its number: its name is for everybody to read.
+pub(crate) fn named(pid: u32) -> Holder {
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Holder { pid, command: command.trim_end().to_owned() }
 }
 
 /// The holders in words, for `it is … by {}`.

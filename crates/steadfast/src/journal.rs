@@ -21,7 +21,7 @@ use crate::batch::{Batch, Extent};
 use crate::disk::{DiskFile, SyncPoint};
 use crate::knockout::{holds, sync};
 use format::{
-    Anchor, BLOCK_BYTES, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields,
+    Anchor, BLOCK_BYTES, BodyCheck, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields,
     RecordHeader,
 };
 
@@ -52,9 +52,43 @@ impl Placed {
         self.position + RECORD_HEADER_BYTES + self.header.table_bytes()
     }
 
+    /// Reads table and payload piece by piece: the extents, or `None` if they are not what was written. Takes memory for what was really
+    /// written, since no extent is empty, and not for what the header claims.
+    pub(crate) fn extents(&self, file: &dyn DiskFile) -> io::Result<Option<Vec<Extent>>> {
+        let mut check = BodyCheck::new(&self.header);
+        let (mut at, end) =
+            (self.position + RECORD_HEADER_BYTES, self.position + self.header.record_bytes.get());
+        let mut piece = vec![0; PIECE_BYTES.min(end - at) as usize];
+        let mut extents = Vec::new();
+        let payload_at = self.payload_at();
+        while at < payload_at {
+            let entries = &mut piece[..PIECE_BYTES.min(payload_at - at) as usize];
+            if file.read_at(entries, at)? < entries.len() || !check.table(entries) {
+                return Ok(None);
+            }
+            extents.extend(extents_in(entries));
+            at += entries.len() as u64;
+        }
+        if !check.table_ends() {
+            return Ok(None);
+        }
+        while at < end {
+            let bytes = &mut piece[..PIECE_BYTES.min(end - at) as usize];
+            if file.read_at(bytes, at)? < bytes.len() {
+                return Ok(None);
+            }
+            check.payload(bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(check.ends().then_some(extents))
+    }
+
     /// Reads table and payload, and checks them. An error of kind `InvalidData` says that they are not what was written.
     pub(crate) fn read_body(&self, file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-        let mut body = vec![0; (self.header.record_bytes.get() - RECORD_HEADER_BYTES) as usize];
+        let bytes = (self.header.record_bytes.get() - RECORD_HEADER_BYTES) as usize;
+        let mut body = Vec::new();
+        body.try_reserve_exact(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        body.resize(bytes, 0);
         self.read_body_into(file, &mut body)?;
         Ok(body)
     }
@@ -86,6 +120,9 @@ pub(crate) fn extents_in(table: &[u8]) -> impl Iterator<Item = Extent> + '_ {
         .filter_map(|entry| zerocopy::FromBytes::read_from_bytes(entry).ok())
         .map(|entry: ExtentEntry| Extent { offset: entry.offset.get(), len: entry.len.get() })
 }
+
+/// Pieces in which a body is checked: whole entries of a table.
+const PIECE_BYTES: u64 = EXTENT_BYTES << 16;
 
 /// An open journal, ready for the next record.
 #[derive(Debug)]

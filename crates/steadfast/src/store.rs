@@ -16,14 +16,17 @@ mod image;
 mod inspect;
 mod job;
 mod journaled_file;
+mod lock;
 mod mark;
 mod open;
 mod overlay;
 mod recover;
 mod replace;
 mod scrub;
+mod settle;
 mod state;
 mod ticket;
+mod trust;
 
 use std::fmt;
 use std::ops::Range;

@@ -269,7 +269,9 @@ fn a_writer_of_another_user_is_named_by_its_process() {
     let map = options().load(&path).unwrap();
     let Some((kind, text)) = stage::refusal_for_nobody(&path) else { return };
     assert_eq!(kind, "Locked", "{text}");
-    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    let command = fs::read_to_string("/proc/self/comm").unwrap();
+    let named = format!("process {} ({})", std::process::id(), command.trim_end());
+    assert!(text.contains(&named), "says not {named}: {text}");
     map.close().unwrap();
 }
 

@@ -29,7 +29,8 @@ const MINUTES: &str =
 const MEMORY: &str = "it measures memory, which the sanitizer multiplies";
 const SHUTTLE: &str = "built for the model checker alone: cargo xtask interleavings";
 const PLANTED: &str = "nothing but planted defects: they run first, one by one";
-const DEATHS: &str = "it is about signals that end the process, and the sanitizer has handlers of its own for them";
+const DEATHS: &str =
+    "it is about signals that end the process, and the sanitizer has handlers of its own for them";
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.

@@ -11,6 +11,7 @@ mod rig;
 mod script;
 mod scrubs;
 mod stops;
+mod trust;
 mod watched;
 
 use super::suite::Part;
@@ -19,6 +20,7 @@ use super::suite::Part;
 pub(super) const PARTS: &[(&str, Part)] = &[
     ("altered fields", |_, _| rig::told(decode::all())),
     ("file and journal", |_, _| rig::told(pairs::all())),
+    ("whose the journal is", |_, _| rig::told(trust::all())),
     ("other hands", |_, _| rig::told(hands::all())),
     ("limits", |_, _| rig::told(limits::all())),
     ("scrubs", |_, _| rig::told(scrubs::all())),

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::fs::{
-    self as unix, AtFlags, FallocateFlags, FileType, IFlags, Mode, OFlags, SeekFrom, XattrFlags,
+    self as unix, AtFlags, FallocateFlags, FileType, IFlags, Mode, OFlags, SeekFrom, StatxFlags, XattrFlags,
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -107,7 +107,7 @@ impl Disk for RealDisk {
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        Ok(stat_of(&unix::statat(unix::CWD, path, AtFlags::SYMLINK_NOFOLLOW)?))
+        look(unix::CWD, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
@@ -163,7 +163,7 @@ impl Disk for RealDisk {
 
 impl DiskFile for RealFile {
     fn stat(&self) -> io::Result<FileStat> {
-        Ok(stat_of(&unix::fstat(&self.file)?))
+        look(self.file.as_fd(), Path::new(""), AtFlags::EMPTY_PATH)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -185,6 +185,15 @@ impl DiskFile for RealFile {
             && let Err(error) = unix::fadvise(&self.file, range.start, Some(len), unix::Advice::WillNeed)
         {
             log::debug!("no read-ahead: {error}");
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match unix::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(Some(data.max(offset))),
+            Err(Errno::NXIO) => Ok(None),
+            // A file system that cannot tell.
+            Err(_) => Ok(Some(offset)),
         }
     }
 
@@ -354,17 +363,24 @@ impl DiskFile for RealFile {
         Ok(unix::ioctl_setflags(&self.file, flags | IFlags::NOCOW)?)
     }
 
-    fn set_owner(&self, (user, group): (u32, u32)) -> io::Result<()> {
+    fn set_owner(&self, (user, group): (u32, u32), mode: u32) -> io::Result<()> {
         let user = rustix::process::Uid::from_raw(user);
         let group = rustix::process::Gid::from_raw(group);
         // Only root may give a file away; the group may be had all the same.
+        let mut groups_own = 0;
         for (user, group) in [(Some(user), Some(group)), (None, Some(group))] {
             match unix::fchown(&self.file, user, group) {
                 Err(Errno::PERM) => {}
-                result => return Ok(result?),
+                result => {
+                    result?;
+                    groups_own = mode & 0o070;
+                    break;
+                }
             }
         }
-        Ok(())
+        // The bits come last: a file that others may open before it is theirs would stay open for them.
+        let mode = mode & !0o070 | (mode & 0o007) << 3 | groups_own;
+        Ok(unix::fchmod(&self.file, Mode::from_raw_mode(mode))?)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -447,19 +463,48 @@ fn unsupported(error: Errno) -> io::Error {
     }
 }
 
-fn stat_of(stat: &unix::Stat) -> FileStat {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
+/// What the kernel says of a file. Only statx(2) tells the mount; where it is missing or forbidden, the older calls must do.
+fn look(folder: BorrowedFd<'_>, path: &Path, flags: AtFlags) -> io::Result<FileStat> {
+    match unix::statx(folder, path, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID) {
+        Ok(stat) => Ok(stat_of(&stat)),
+        Err(Errno::NOSYS | Errno::PERM) => Ok(stat_without_mount(&unix::statat(folder, path, flags)?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn kind_of(mode: u32) -> FileKind {
+    match FileType::from_raw_mode(mode) {
         FileType::RegularFile => FileKind::Regular,
         FileType::Directory => FileKind::Directory,
         FileType::Fifo => FileKind::Fifo,
         FileType::CharacterDevice | FileType::BlockDevice => FileKind::Device,
         FileType::Symlink => FileKind::Symlink,
         _ => FileKind::Other,
-    };
+    }
+}
+
+fn stat_of(stat: &unix::Statx) -> FileStat {
+    let mode = u32::from(stat.stx_mode);
+    let changed = &stat.stx_ctime;
     FileStat {
-        kind,
+        kind: kind_of(mode),
+        len: stat.stx_size,
+        device: unix::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        mount: (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id),
+        inode: stat.stx_ino,
+        links: u64::from(stat.stx_nlink),
+        mode: mode & 0o7777,
+        owner: (stat.stx_uid, stat.stx_gid),
+        changed_ns: i128::from(changed.tv_sec) * 1_000_000_000 + i128::from(changed.tv_nsec),
+    }
+}
+
+fn stat_without_mount(stat: &unix::Stat) -> FileStat {
+    FileStat {
+        kind: kind_of(stat.st_mode),
         len: stat.st_size as u64,
         device: stat.st_dev,
+        mount: None,
         inode: stat.st_ino,
         links: u64::from(stat.st_nlink as u32),
         mode: stat.st_mode & 0o7777,

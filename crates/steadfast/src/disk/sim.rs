@@ -608,6 +608,7 @@ impl DiskFile for SimFile {
         if lock == Lock::Exclusive && !self.writable {
             return Err(errno(libc::EBADF));
         }
+        state.faults.calls.take(CallKind::Lock)?;
         Ok(state.try_lock(self.handle, lock))
     }
 
@@ -620,8 +621,9 @@ impl DiskFile for SimFile {
         self.disk.running().map(drop)
     }
 
-    fn set_owner(&self, _owner: (u32, u32)) -> io::Result<()> {
-        self.disk.running().map(drop)
+    fn set_owner(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
+        self.disk.running()?.set_owner(self.inode, owner, mode);
+        Ok(())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -338,27 +338,17 @@ impl RecordHeader {
 
     /// Is `body` (table and payload) what the header says, with extents that lie within the length?
     pub(crate) fn holds(&self, body: &[u8]) -> bool {
-        let bytes = self.record_bytes.get() - RECORD_HEADER_BYTES;
         // no check: who reads a body has made room for so many bytes
-        if body.len() as u64 != bytes
-            || !holds!("body: its checksum", checksum(body) == self.body_checksum.get())
-        {
+        if body.len() as u64 != self.record_bytes.get() - RECORD_HEADER_BYTES {
             return false;
         }
         let (table, payload) = body.split_at(self.table_bytes() as usize);
-        let Ok(entries) = <[ExtentEntry]>::ref_from_bytes(table) else { return false };
-        let mut bytes = 0;
-        for entry in entries {
-            let end = entry.offset.get().checked_add(u64::from(entry.len.get()));
-            let inside = end.is_some_and(|end| end <= self.len.get()); // no check: the next line is
-            let sound = holds!("body: extents end within the length", inside)
-                && holds!("body: extents are not empty", entry.len.get() > 0);
-            if !sound {
-                return false;
-            }
-            bytes += u64::from(entry.len.get());
+        let mut check = BodyCheck::new(self);
+        if !(check.table(table) && check.table_ends()) {
+            return false;
         }
-        holds!("body: as many bytes as its extents", bytes == payload.len() as u64)
+        check.payload(payload);
+        check.ends()
     }
 
     pub(crate) fn table_bytes(&self) -> u64 {
@@ -368,6 +358,54 @@ impl RecordHeader {
     /// What the next record names as its predecessor.
     pub(crate) fn link(&self) -> u64 {
         self.checksum.get()
+    }
+}
+
+/// Is a body what its header says? Asked piece by piece, the table first: so nothing large need be read or kept for a header
+/// that claims too much.
+pub(crate) struct BodyCheck<'a> {
+    header: &'a RecordHeader,
+    checksum: Checksum,
+    /// Of all extents so far.
+    extent_bytes: u64,
+}
+
+impl<'a> BodyCheck<'a> {
+    pub(crate) fn new(header: &'a RecordHeader) -> BodyCheck<'a> {
+        BodyCheck { header, checksum: Checksum::new(), extent_bytes: 0 }
+    }
+
+    /// The next entries of the table: do they lie within the length?
+    pub(crate) fn table(&mut self, entries: &[u8]) -> bool {
+        self.checksum.update(entries);
+        let Ok(entries) = <[ExtentEntry]>::ref_from_bytes(entries) else { return false };
+        for entry in entries {
+            let end = entry.offset.get().checked_add(u64::from(entry.len.get()));
+            let inside = end.is_some_and(|end| end <= self.header.len.get()); // no check: the next line is
+            let sound = holds!("body: extents end within the length", inside)
+                && holds!("body: extents are not empty", entry.len.get() > 0);
+            if !sound {
+                return false;
+            }
+            self.extent_bytes += u64::from(entry.len.get());
+        }
+        true
+    }
+
+    /// There are no more entries: is the payload as long as they say?
+    pub(crate) fn table_ends(&self) -> bool {
+        let payload = self.header.record_bytes.get() - RECORD_HEADER_BYTES - self.header.table_bytes();
+        holds!("body: as many bytes as its extents", self.extent_bytes == payload)
+    }
+
+    /// The next bytes of the payload.
+    pub(crate) fn payload(&mut self, bytes: &[u8]) {
+        self.checksum.update(bytes);
+    }
+
+    /// That was all of it: is it what was written?
+    pub(crate) fn ends(self) -> bool {
+        holds!("body: its checksum", self.checksum.value() == self.header.body_checksum.get())
     }
 }
 

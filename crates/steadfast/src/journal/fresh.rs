@@ -58,9 +58,10 @@ pub(crate) fn establish(
     let temporary = names::fresh_journal(data_path);
     remove_leftover(disk, data_path, fresh.scrub).map_err(unnamed)?;
     let made: io::Result<Journal> = (|| {
-        let file: Arc<dyn DiskFile> =
-            disk.open(&temporary, Access::CreateNew { mode: fresh.mode & 0o666 | 0o600 })?.into();
-        file.set_owner(fresh.owner)?;
+        let file: Arc<dyn DiskFile> = disk.open(&temporary, Access::CreateNew { mode: 0o600 })?.into();
+        // Ours alone until it is who it should be: whoever opens it before that could write it for ever.
+        let mode = fresh.mode & 0o666 | 0o600;
+        step!("fresh: its owner and permissions", file.set_owner(fresh.owner, mode))?;
         file.keep_in_place()?;
         let header = FileHeader::new(
             fresh.identity,

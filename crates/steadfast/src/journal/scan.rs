@@ -7,10 +7,10 @@
 
 use std::io;
 
+use super::Placed;
 use super::format::{
     Anchor, BLOCK_BYTES, FileHeader, HALVES_AT, HeaderError, RECORD_HEADER_BYTES, RecordHeader,
 };
-use super::{Placed, extents_of};
 use crate::batch::Extent;
 use crate::disk::DiskFile;
 use crate::knockout::holds;
@@ -158,15 +158,7 @@ fn record_at(
         return Ok(None);
     }
     let placed = Placed { position, header: found };
-    match placed.read_body(file) {
-        Ok(body) => {
-            let (extents, _) = extents_of(&found, &body);
-            Ok(Some(FoundRecord { placed, extents }))
-        }
-        // no check: the error's kind
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(placed.extents(file)?.map(|extents| FoundRecord { placed, extents }))
 }
 
 /// The end of a chain.
@@ -185,6 +177,10 @@ struct Evidence {
     begun: Option<(u64, u64)>,
 }
 
+/// A journal is written to its end before it has its name. One that is larger than this has perhaps been made to look so by a hole,
+/// and to read that would take hours.
+const SPARSE_BYTES: u64 = 1 << 30;
+
 fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evidence> {
     const CHUNK_BYTES: u64 = 256 * BLOCK_BYTES;
     let mut evidence = Evidence { durable_through: 0, begun: None };
@@ -192,6 +188,16 @@ fn search(file: &dyn DiskFile, header: &FileHeader, end: &End) -> io::Result<Evi
     let mut at = HALVES_AT;
     // no check: as far as the journal goes
     while at < header.journal_bytes() {
+        // no check: holes are zeros, which tell nothing
+        if header.journal_bytes() > SPARSE_BYTES {
+            let Some(data) = file.next_data(at)? else { break };
+            let block = data / BLOCK_BYTES * BLOCK_BYTES;
+            // no check: as far as the journal goes
+            if block >= header.journal_bytes() {
+                break;
+            }
+            at = at.max(block);
+        }
         let want = CHUNK_BYTES.min(header.journal_bytes() - at) as usize;
         let count = file.read_at(&mut chunk[..want], at)?;
         for (index, block) in chunk[..count].chunks(BLOCK_BYTES as usize).enumerate() {

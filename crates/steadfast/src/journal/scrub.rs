@@ -5,7 +5,7 @@ use std::iter::once;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::disk::{Access, Disk, DiskFile, FileKind, SyncPoint};
+use crate::disk::{Access, Disk, DiskFile, FileKind, FileStat, SyncPoint};
 use crate::knockout::{step, sync};
 
 /// Zeros are written in pieces of this size.
@@ -50,13 +50,19 @@ pub(crate) fn overwrite_whole(file: &dyn DiskFile) -> io::Result<()> {
 /// Overwrites what stands at `path` from offset `from` on, if that is a file of one name: it was not read, and what has other names
 /// too may be somebody else's.
 pub(crate) fn overwrite_unread(disk: &dyn Disk, path: &Path, from: u64) -> io::Result<()> {
+    let is_one_file = |stat: &FileStat| stat.kind == FileKind::Regular && stat.links == 1;
     match disk.stat(path) {
-        Ok(stat) if stat.kind == FileKind::Regular && stat.links == 1 => {}
+        Ok(stat) if is_one_file(&stat) => {}
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
     let file = disk.open(path, Access::ReadWrite)?;
-    let len = file.stat()?.len;
+    // What was opened counts: the name may since have gone to a file that has others.
+    let stat = file.stat()?;
+    if !is_one_file(&stat) {
+        return Ok(());
+    }
+    let len = stat.len;
     if len > from { overwrite(&*file, once(from..len)) } else { Ok(()) }
 }

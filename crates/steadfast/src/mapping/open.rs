@@ -1,7 +1,6 @@
 //! From a path or a descriptor to an open file that may be mapped: the right kind, the right identity, the lock.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -84,7 +83,7 @@ pub(super) fn by_path(options: &MappingOptions, path: &Path) -> Result<Opened> {
     for _ in 0..ATTEMPTS {
         let Some(opened) = open_once(options, path)? else { continue };
         if options.is_shared_writer() {
-            take_lock(opened.fd(), options.lock_timeout)?;
+            take_lock(opened.fd(), opened.path.as_deref(), options.lock_timeout)?;
             // Whoever held the lock may have put another file in this place.
             let now = fs::statat(fs::CWD, path, AtFlags::empty());
             if now.is_ok_and(|now| fs::fstat(&opened.fd).is_ok_and(|ours| identity(&now) == identity(&ours)))
@@ -131,7 +130,7 @@ pub(super) fn by_fd(options: &MappingOptions, fd: BorrowedFd<'_>, path: Option<P
         None => rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(os_error)?,
     };
     if options.is_shared_writer() {
-        take_lock(fd.as_fd(), options.lock_timeout)?;
+        take_lock(fd.as_fd(), path.as_deref(), options.lock_timeout)?;
         refuse_waiting_journal(fd.as_fd(), path.as_deref())?;
     }
     Ok(Opened { fd, path, created: None })
@@ -241,14 +240,24 @@ fn check_regular(stat: &Stat) -> Result<()> {
 }
 
 /// Takes the shared lock that every writable mapping holds, waiting up to `timeout` for one who commits.
-fn take_lock(fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
+///
+/// A file system without locks is no error: two mappings do the file no harm, and where it cannot be locked nobody can commit to it.
+/// But from another machine somebody may, who is not kept out.
+fn take_lock(fd: BorrowedFd<'_>, path: Option<&Path>, timeout: Duration) -> Result<()> {
     let deadline = Instant::now().checked_add(timeout);
     let mut pause = PAUSE_FIRST;
     loop {
         match sys::lock::try_lock(fd, Lock::Shared) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error) if has_no_locks(&error) => return Ok(()),
+            Err(error) if sys::lock::is_not_to_be_had(&error) => {
+                let file = path.unwrap_or(Path::new("a file without a name")).display();
+                log::warn!(
+                    "{file}: its file system cannot lock files ({error}); the writable mapping keeps nobody out who opens it for \
+                     commits elsewhere"
+                );
+                return Ok(());
+            }
             Err(error) => return Err(Error::from_io(OPERATION, error)),
         }
         let left = deadline.map_or(PAUSE_LAST, |end| end.saturating_duration_since(Instant::now()));
@@ -259,10 +268,6 @@ fn take_lock(fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(PAUSE_LAST);
     }
-}
-
-fn has_no_locks(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL))
 }
 
 fn is_locked(fd: BorrowedFd<'_>) -> Error {

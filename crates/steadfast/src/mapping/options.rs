@@ -72,7 +72,8 @@ impl MappingOptions {
     ///
     /// A writable mapping that is not [`private`](Self::private) holds a shared lock on the file for as long as it lives
     /// (an open file description lock, fcntl(2)): many of them stand together, a file open for commits and a writable
-    /// mapping do not.
+    /// mapping do not. Where the file system cannot lock files (NFS without its lock service, some FUSE file systems) the mapping is
+    /// made all the same, a warning with the file's path is logged, and nobody is kept out; a file is never opened for commits there.
     ///
     /// See [`Mapping`](crate::Mapping) for an example.
     pub fn write(mut self, write: bool) -> Self {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::identity::{self, FoundMark};
-use super::{CommitId, Resolution};
+use super::{CommitId, Resolution, trust};
 use crate::disk::{Access, Disk, RealDisk};
 use crate::error::{Error, Result};
 use crate::holder::{self, Holder};
@@ -95,9 +95,9 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<JournalReport> {
 fn inspect_on(disk: &Arc<dyn Disk>, asked: &Path) -> Result<JournalReport> {
     let failed = |error| Error::from_io("inspect", error).path(asked);
     let data_file = disk.resolve(asked).map_err(failed)?;
-    let stat = disk.stat(&data_file).map_err(failed)?;
-    super::open::refuse_unless_regular(&data_file, &stat)?;
+    super::open::refuse_unless_regular(&data_file, &disk.stat(&data_file).map_err(failed)?)?;
     let data = disk.open(&data_file, Access::Read).map_err(failed)?;
+    let stat = data.stat().map_err(failed)?;
     let mark = identity::find_mark(&*data).map_err(failed)?;
     let journal_path = names::journal(&data_file);
     let mut report = JournalReport {
@@ -116,13 +116,14 @@ fn inspect_on(disk: &Arc<dyn Disk>, asked: &Path) -> Result<JournalReport> {
         problem: None,
         data_file,
     };
-    let scan = match disk.open(&journal_path, Access::Read) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+    let scan = match trust::open_journal(disk, &report.data_file, &stat, Access::Read) {
+        Ok(None) => None,
         Err(error) => {
-            report.problem = Some(Error::from_io("open the journal", error).path(&journal_path));
+            report.journal_found = true;
+            report.problem = Some(error);
             return Ok(report);
         }
-        Ok(file) => {
+        Ok(Some(file)) => {
             report.journal_found = true;
             report.journal_bytes = file.stat().map_err(failed)?.len;
             match journal::scan(&*file) {

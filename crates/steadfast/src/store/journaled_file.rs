@@ -154,7 +154,8 @@ impl JournaledFileOptions {
         self
     }
 
-    /// Accept a journal on another device than the data file (a file mounted by itself). Default: no.
+    /// Accept a data file that is mounted by itself (a bind mount of one file, as containers have them): its journal lies beside that
+    /// name, often on another device, and is not found by who opens the file where it really lies. Default: no.
     ///
     /// See [`JournaledFile`] for an example.
     #[must_use]

@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::identity::{self, FoundMark, Verdict};
+use super::identity::{self, FoundMark};
 use super::journaled_file::{JournaledFile, JournaledFileOptions, half_bytes_for};
+use super::lock::lock;
 use super::mark::Mark;
+use super::settle::{Waiting, settle};
 use super::state::{Checkpoint, Pending, Shared, State, Threads};
-use super::{CommitId, Recovery, Resolution, Store};
+use super::{Recovery, Resolution, Store};
 use crate::batch::Batch;
 use crate::disk::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::holder;
-use crate::journal::{self, FreshJournal, Placed, Scan};
+use crate::journal::{self, FreshJournal, Placed};
 use crate::knockout::{holds, step, sync};
 use crate::names;
 use crate::range::RangeSet;
@@ -28,11 +29,11 @@ const CREATE_MODE: u32 = 0o666;
 const RENAMED_TRIES: u32 = 8;
 
 /// A data file that is ours alone.
-struct Locked {
-    path: PathBuf,
-    data: Box<dyn DiskFile>,
-    stat: FileStat,
-    mark: FoundMark,
+pub(super) struct Locked {
+    pub(super) path: PathBuf,
+    pub(super) data: Box<dyn DiskFile>,
+    pub(super) stat: FileStat,
+    pub(super) mark: FoundMark,
     created: bool,
 }
 
@@ -79,8 +80,8 @@ pub(super) fn recover_only(
     let locked = lock_file(&disk, path, options)?;
     match settle(&disk, &locked, options)? {
         (None, recovery) => Ok((recovery, None)),
-        (Some(scan), recovery) => {
-            let store = resume(&disk, locked, options, scan, recovery)?;
+        (Some(waiting), recovery) => {
+            let store = resume(&disk, locked, options, waiting, recovery)?;
             let recovery = store.status().recovery;
             Ok((recovery, Some(store)))
         }
@@ -89,7 +90,7 @@ pub(super) fn recover_only(
 
 fn begin(disk: &Arc<dyn Disk>, locked: Locked, options: &JournaledFileOptions) -> Result<JournaledFile> {
     match settle(disk, &locked, options)? {
-        (Some(scan), recovery) => resume(disk, locked, options, scan, recovery),
+        (Some(waiting), recovery) => resume(disk, locked, options, waiting, recovery),
         (None, recovery) => start(disk, locked, options, recovery),
     }
 }
@@ -186,7 +187,7 @@ fn refuse_unfit(
 ) -> Result<()> {
     let failed = |error| Error::from_io("open", error).path(path);
     refuse_unless_regular(path, stat)?;
-    if stat.links > 1 && !options.allow_hard_links {
+    if !options.allow_hard_links && !holds!("open: the file has one name", stat.links <= 1) {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "open",
@@ -199,14 +200,21 @@ fn refuse_unfit(
         .advice("remove the other links, or set allow_hard_links and always use this name"));
     }
     let folder = disk.stat(names::folder(path)).map_err(failed)?;
-    if folder.device != stat.device && !options.allow_other_device {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "open",
-            "its journal would lie on another device (the file is mounted by itself)",
-        )
-        .path(path)
-        .advice("use the file where it really lies, or set allow_other_device"));
+    if !options.allow_other_device {
+        let advice = "use the file where it really lies, or set allow_other_device";
+        let refuse = |reason: &'static str| {
+            Err(Error::new(ErrorKind::Unsupported, "open", reason).path(path).advice(advice))
+        };
+        if !holds!("open: on the device of its folder", folder.device == stat.device) {
+            return refuse("its journal would lie on another device (the file is mounted by itself)");
+        }
+        // A bind mount of a single file, as containers have them, lies on the device of its folder as often as not.
+        if !holds!("open: in the mount of its folder", folder.mount == stat.mount) {
+            return refuse(
+                "it is mounted by itself: its journal would lie beside this name, and under the file's other name nobody would \
+                 find it after a crash",
+            );
+        }
     }
     let reason = match disk.durability(names::folder(path)).map_err(failed)? {
         Durability::Local => return Ok(()),
@@ -221,135 +229,6 @@ fn refuse_unfit(
     Err(Error::new(ErrorKind::Unsupported, "open", reason)
         .path(path)
         .advice("use a local disk, or set allow_volatile to take the weaker promise"))
-}
-
-/// Takes the exclusive lock, waiting until `deadline`, or for as long as it takes.
-fn lock(data: &dyn DiskFile, path: &Path, stat: &FileStat, deadline: Option<Instant>) -> Result<()> {
-    let mut pause = Duration::from_millis(1);
-    loop {
-        match data.try_lock(Lock::Exclusive) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(error) => {
-                return Err(Error::from_io("lock", error)
-                    .path(path)
-                    .advice("commits need a file system with locks: two writers would destroy the file"));
-            }
-        }
-        let left =
-            deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
-            return Err(locked_by(data, path, stat));
-        }
-        // Another process's lock cannot be waited for with a timeout in any other way (fcntl(2)).
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-}
-
-fn locked_by(data: &dyn DiskFile, path: &Path, stat: &FileStat) -> Error {
-    let holders = holder::holders(stat.device, stat.inode);
-    let owner = match identity::find_mark(data) {
-        Ok(FoundMark::Ours(mark)) => mark.owner(),
-        _ => None,
-    };
-    let who = match (holders.as_slice(), owner) {
-        // Another user's process: its descriptors are hidden, but it left its name in the mark.
-        ([], Some(pid)) => format!("process {pid}"),
-        (holders, _) => holder::in_words(holders),
-    };
-    Error::new(ErrorKind::Locked, "open", format!("it is in use by {who}"))
-        .path(path)
-        .advice("close it there, or wait for it with a lock timeout; one writer at a time")
-}
-
-/// Looks at mark and journal and clears away what is harmless. A scan is a journal to recover from.
-fn settle(
-    disk: &Arc<dyn Disk>,
-    locked: &Locked,
-    options: &JournaledFileOptions,
-) -> Result<(Option<Scan>, Recovery)> {
-    let path = &locked.path;
-    let journal_path = names::journal(path);
-    let failed = |error| Error::from_io("open", error).path(&journal_path);
-    journal::remove_leftover(disk, path, options.scrub).map_err(failed)?;
-    let found = match disk.stat(&journal_path) {
-        Ok(stat) => Some(stat),
-        // no check: the error's kind
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed(error)),
-    };
-    let mut recovery = Recovery { journal_found: found.is_some(), ..Recovery::default() };
-    if let Some(stat) = &found
-        && !(holds!("open: the journal is a file", stat.kind == FileKind::Regular)
-            && holds!("open: the journal is on the file's device", stat.device == locked.stat.device))
-    {
-        return Err(Error::new(
-            ErrorKind::Identity,
-            "open",
-            format!("the journal's name is taken by {} that is not a journal of this file", stat.kind),
-        )
-        .path(&journal_path)
-        .advice("move it away; nothing was changed"));
-    }
-    // no check: what was asked for
-    if options.resolution == Resolution::Discard {
-        discard(disk, locked, found.is_some(), options.scrub).map_err(failed)?;
-        // no check: it is only told
-        recovery.discarded = found.is_some() || locked.mark != FoundMark::None;
-        return Ok((None, recovery));
-    }
-    let scan = match found {
-        None => None,
-        Some(_) => {
-            let file = disk.open(&journal_path, Access::ReadWrite).map_err(failed)?;
-            Some(journal::scan(&*file).map_err(|error| identity::unreadable(error, &journal_path))?)
-        }
-    };
-    match identity::decide(path, &locked.stat, locked.mark, scan, options.resolution)? {
-        Verdict::Plain => Ok((None, recovery)),
-        Verdict::Harmless => {
-            discard(disk, locked, true, options.scrub).map_err(failed)?;
-            Ok((None, recovery))
-        }
-        Verdict::Recover(scan) => {
-            recovery.replayed_commits = scan.records.len() as u64;
-            recovery.last = CommitId::new(scan.last());
-            recovery.torn_tail = scan.torn_tail;
-            Ok((Some(*scan), recovery))
-        }
-    }
-}
-
-/// Removes mark and journal. In between, with `scrub`, the halves of the journal are overwritten: a stop there leaves a journal with
-/// fewer records than before, or none, beside a file that is no longer marked.
-fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool, scrub: bool) -> io::Result<()> {
-    // Also where no mark is found: one that was removed but not synced would come back without its journal.
-    let unmark = || -> io::Result<()> {
-        if locked.mark != FoundMark::Unsupported {
-            step!("discard: the mark is removed", locked.data.set_mark(None))?;
-            sync!("discard: the mark's end", locked.data.sync(SyncPoint::Unmark))?;
-        }
-        Ok(())
-    };
-    let remove = || -> io::Result<()> {
-        if journal_found {
-            let journal = names::journal(&locked.path);
-            if scrub {
-                let halves_at = journal::format::HALVES_AT;
-                step!(
-                    "discard: the journal is scrubbed",
-                    journal::overwrite_unread(&**disk, &journal, halves_at)
-                )?;
-            }
-            step!("discard: the journal is removed", disk.remove(&journal))?;
-            let folder = names::folder(&locked.path);
-            sync!("discard: the journal's end", disk.sync_dir(folder, SyncPoint::JournalGone))?;
-        }
-        Ok(())
-    };
-    unmark()?;
-    remove()
 }
 
 /// Begins on a plain file: a journal of its own, then the mark.
@@ -374,7 +253,7 @@ fn start(
         data_len: locked.stat.len,
         scrub: options.scrub,
     };
-    establish(disk, locked, options, fresh, None, Vec::new(), recovery)
+    establish(disk, locked, options, fresh, None, recovery)
 }
 
 /// Goes on from a journal: see `recover` for the order.
@@ -382,9 +261,10 @@ fn resume(
     disk: &Arc<dyn Disk>,
     locked: Locked,
     options: &JournaledFileOptions,
-    scan: Scan,
+    waiting: Waiting,
     recovery: Recovery,
 ) -> Result<JournaledFile> {
+    let Waiting { scan, file } = waiting;
     let carried: u64 = scan
         .records
         .iter()
@@ -424,16 +304,10 @@ fn resume(
         }
     }
     let path = locked.path.clone();
-    let old: Option<Arc<dyn DiskFile>> = match (options.scrub, scan.records.is_empty()) {
-        (true, _) => Some(Access::ReadWrite),
-        (false, false) => Some(Access::Read),
-        (false, true) => None,
-    }
-    .map(|access| disk.open(&names::journal(&path), access))
-    .transpose()
-    .map_err(failed)?
-    .map(Into::into);
-    let store = establish(disk, locked, options, fresh, old, scan.records, recovery)?;
+    // From the file that was judged and scanned, wherever its name leads now.
+    let judged = step!("recover: copies what was scanned", Ok(file), or disk.open(&names::journal(&path), Access::Read));
+    let source = (judged.map_err(failed)?.into(), scan.records);
+    let store = establish(disk, locked, options, fresh, Some(source), recovery)?;
     // The process before this one may have ended over a failed sync: what is cached then is not what the disk holds.
     let failed = |error| Error::from_io("recover", error).path(&path);
     let mut locked = store.shared.lock();
@@ -457,14 +331,13 @@ fn resume(
     Ok(store)
 }
 
-/// Puts a fresh journal with `records`, which `old` holds, in place, marks the data file, and hands out the store.
+/// Puts a fresh journal with the records of `source` in place, marks the data file, and hands out the store.
 fn establish(
     disk: &Arc<dyn Disk>,
     locked: Locked,
     options: &JournaledFileOptions,
     mut fresh: FreshJournal,
-    old: Option<Arc<dyn DiskFile>>,
-    records: Vec<journal::FoundRecord>,
+    source: Option<(Arc<dyn DiskFile>, Vec<journal::FoundRecord>)>,
     recovery: Recovery,
 ) -> Result<JournaledFile> {
     let Locked { path, data, stat, mark, .. } = locked;
@@ -476,12 +349,13 @@ fn establish(
             "commits need a journal beside the file: the folder must be writable and have room for it",
         )
     };
+    let records = source.as_ref().map_or(&[][..], |(_, records)| records);
     let mut places: Vec<Placed> = Vec::with_capacity(records.len());
     let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
     let mut journal = journal::establish(disk, &path, &fresh, last, |append| {
-        for record in step!("recover: takes the chain along", records.as_slice(), or & []) {
-            let Some(old) = &old else { break };
-            let body = record.placed.read_body(&**old)?;
+        for record in step!("recover: takes the chain along", records, or & []) {
+            let Some((file, _)) = &source else { break };
+            let body = record.placed.read_body(&**file)?;
             let header = &record.placed.header;
             let bytes = &body[header.table_bytes() as usize..];
             let batch = Batch {
@@ -519,7 +393,7 @@ fn establish(
         latched: None,
         changed_by_others: false,
         renew: None,
-        replaced: old.into_iter().filter(|_| options.scrub).collect(),
+        replaced: source.into_iter().map(|(old, _)| old).filter(|_| options.scrub).collect(),
         recovery,
         closed: false,
         flushing: false,

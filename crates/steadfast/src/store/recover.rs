@@ -23,9 +23,11 @@ pub enum Resolution {
     /// Refuse it; replay one that fits.
     #[default]
     Replay,
-    /// Replay it over this file although marks or lengths differ. It must be sound.
+    /// Replay it over this file although marks or lengths differ. It must be sound, and nobody may have written it who may not write
+    /// the file.
     Adopt,
-    /// Remove it, and the mark, and keep the data file as it stands.
+    /// Remove it, and the mark, and keep the data file as it stands. Whatever has the journal's name goes unread, a link or another
+    /// user's file as well; a directory, and what is mounted there, is refused.
     Discard,
 }
 

@@ -37,6 +37,11 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> io::Result<bool> {
     )
 }
 
+/// Does this error of `try_lock` say that the file system has no locks at all?
+pub(crate) fn is_not_to_be_had(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL))
+}
+
 /// Gives the lock back, whoever else holds a copy of the descriptor.
 pub(crate) fn unlock(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_lock(fd, libc::F_UNLCK).map(drop)

@@ -12,6 +12,7 @@
 //! | `ready` | says so, and waits until it is let go on |
 //! | `close` | closes |
 //! | `kill` | kills itself (SIGKILL) |
+//! | `anywhere` | from here on accepts a file that is mounted by itself |
 //! | `refused` | opens once more and prints the error |
 //!
 //! `load` and `view` as first word say how it opens; without them it loads.
@@ -31,6 +32,8 @@ use std::time::{Duration, Instant};
 
 use steadfast::{AtomicMapping, AtomicOptions, Error, ErrorKind, Result};
 use tempfile::TempDir;
+
+pub(crate) mod forging;
 
 /// The name under which the mark stands on a data file.
 pub(crate) const MARK: &str = "user.steadfast";
@@ -208,16 +211,18 @@ pub(crate) fn as_another_process() {
     let path = PathBuf::from(path);
     let mut map = None;
     let mut verb = Verb::Load;
+    let mut options = options();
     for word in script.split_whitespace() {
         let mut here = |word: &str| -> u64 {
             let number = word.parse().unwrap();
-            store(map.get_or_insert_with(|| open(verb, options(), &path).unwrap()), number);
+            store(map.get_or_insert_with(|| open(verb, options.clone(), &path).unwrap()), number);
             number
         };
         match word {
             "load" => verb = Verb::Load,
             "view" => verb = Verb::View,
-            "open" => map = Some(open(verb, options(), &path).unwrap()),
+            "anywhere" => options = options.allow_other_device(true),
+            "open" => map = Some(open(verb, options.clone(), &path).unwrap()),
             "ckpt" => map.as_mut().unwrap().checkpoint().unwrap(),
             "ready" => {
                 say("ready");
@@ -225,7 +230,7 @@ pub(crate) fn as_another_process() {
             }
             "close" => map.take().unwrap().close().unwrap(),
             "refused" => {
-                let error = open(verb, options(), &path).unwrap_err();
+                let error = open(verb, options.clone(), &path).unwrap_err();
                 say(&format!("{:?}|{error}", error.kind()));
             }
             "kill" => {
@@ -407,6 +412,27 @@ impl Mounted {
             ballast.sync_all().unwrap();
         }
         path
+    }
+}
+
+/// One file mounted over another. Unmounted when dropped.
+pub(crate) struct Bound(PathBuf);
+
+impl Bound {
+    /// An error says what this machine lacks.
+    pub(crate) fn over(name: &Path, file: &Path) -> std::result::Result<Bound, String> {
+        let done = Command::new("mount").arg("--bind").args([file, name]).output();
+        match done {
+            Ok(output) if output.status.success() => Ok(Bound(name.to_owned())),
+            Ok(output) => Err(format!("a bind mount: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => Err(format!("mount(8): {error}")),
+        }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

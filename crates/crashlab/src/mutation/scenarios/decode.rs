@@ -2,7 +2,7 @@
 //! can see.
 
 use steadfast::ErrorKind;
-use steadfast::disk::SimDisk;
+use steadfast::disk::{Access, Disk, SimDisk};
 use steadfast::store::Store;
 
 use super::journal_bytes::{ANCHOR, HALF, HALVES_AT, JournalBytes, Record, record_at};
@@ -15,6 +15,7 @@ pub(super) fn all() -> Found {
     anchors()?;
     records()?;
     bodies()?;
+    read_back()?;
     chains()?;
     newest_anchor()?;
     lengths_of_journals()?;
@@ -158,6 +159,23 @@ fn bodies() -> Found {
             journal.put_record(record_at(2), &record);
         })?;
         recovers(&image, &states[2], &format!("a last record with {what}"))?;
+    }
+    Ok(())
+}
+
+/// A record that is damaged on the disk while the file is open: the checkpoint must not bring that into the file.
+fn read_back() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    let mut state = initial();
+    commit(&mut store, &mut state, 0, b"one")?;
+    let journal = disk.open(JOURNAL.as_ref(), Access::ReadWrite).map_err(|error| error.to_string())?;
+    let place = record_at(0) as u64 + 112 + 12;
+    journal.write_at(&[b"bad"], place).map_err(|error| error.to_string())?;
+    let done = store.checkpoint();
+    let found = disk.read_file(FILE).unwrap_or_default();
+    if found.starts_with(b"bad") || (done.is_ok() && found != state) {
+        return Err(format!("a record that was damaged while the file was open was believed: {done:?}"));
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Other programs that write, rename and lock while a file is open, or just as it is opened.
 
 use steadfast::ErrorKind;
-use steadfast::disk::{Disk, FileKind, SimDisk};
+use steadfast::disk::{Disk, SimDisk};
 use steadfast::store::{Flush, Store};
 
 use super::rig::{
     BLOCK, FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, put,
-    read, recovers, refused, same,
+    read, refused, same,
 };
 use super::watched::Watched;
 
@@ -14,7 +14,6 @@ pub(super) fn all() -> Found {
     locks()?;
     names_that_change()?;
     created_and_taken_up()?;
-    what_is_no_journal()?;
     before_a_checkpoint()?;
     before_a_background_checkpoint()?;
     before_a_close()?;
@@ -68,24 +67,6 @@ fn created_and_taken_up() -> Found {
         }
     }
     Ok(())
-}
-
-fn what_is_no_journal() -> Found {
-    let (disk, states) = super::rig::killed(SimDisk::new(), 1)?;
-    recovers(&disk, &states[1], "killed")?;
-    let fifo = Watched::saying(&disk, |path, stat| {
-        if path == std::path::Path::new(JOURNAL) {
-            stat.kind = FileKind::Fifo;
-        }
-    });
-    let words = "is not a journal of this file";
-    refused(options(0).open_on(fifo, FILE), ErrorKind::Identity, words, "a FIFO with the journal's name")?;
-    let elsewhere = Watched::saying(&disk, |path, stat| {
-        if path == std::path::Path::new(JOURNAL) {
-            stat.device = 9;
-        }
-    });
-    refused(options(0).open_on(elsewhere, FILE), ErrorKind::Identity, words, "a journal of another device")
 }
 
 fn scribble(disk: &SimDisk) {

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use steadfast::disk::{Access, Disk, DiskFile, Durability, FileStat, Lock, SimDisk, SyncPoint};
 
+use super::rig::JOURNAL;
+
 type Hand = Box<dyn FnOnce(&SimDisk) + Send>;
 
 #[derive(Clone)]
@@ -22,6 +24,9 @@ pub(super) struct Watched {
 struct How {
     /// What happens just before a lock is asked for the first time.
     before_lock: Mutex<Option<Hand>>,
+    /// What happens just before the journal is opened to be read for the first time, and just behind it.
+    before_journal: Mutex<Option<Hand>>,
+    behind_journal: Mutex<Option<Hand>>,
     /// What the disk says of a name or a file.
     restat: Option<fn(&Path, &mut FileStat)>,
     /// What happens just before records are synced for the first time.
@@ -49,6 +54,22 @@ impl Watched {
         hand: impl FnOnce(&SimDisk) + Send + 'static,
     ) -> Arc<Watched> {
         let how = How { before_records: Mutex::new(Some(Box::new(hand))), ..How::default() };
+        Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
+    }
+
+    pub(super) fn before_journal(
+        disk: &SimDisk,
+        hand: impl FnOnce(&SimDisk) + Send + 'static,
+    ) -> Arc<Watched> {
+        let how = How { before_journal: Mutex::new(Some(Box::new(hand))), ..How::default() };
+        Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
+    }
+
+    pub(super) fn behind_journal(
+        disk: &SimDisk,
+        hand: impl FnOnce(&SimDisk) + Send + 'static,
+    ) -> Arc<Watched> {
+        let how = How { behind_journal: Mutex::new(Some(Box::new(hand))), ..How::default() };
         Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
     }
 
@@ -88,7 +109,14 @@ impl Watched {
 
 impl Disk for Watched {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let reads_journal = access == Access::Read && path == Path::new(JOURNAL);
+        if reads_journal {
+            self.lend_hand(&self.how.before_journal);
+        }
         let file = self.disk.open(path, access)?;
+        if reads_journal {
+            self.lend_hand(&self.how.behind_journal);
+        }
         Ok(Box::new(WatchedFile { file, path: path.to_owned(), disk: self.clone() }))
     }
 
@@ -202,8 +230,8 @@ impl DiskFile for WatchedFile {
         self.file.keep_in_place()
     }
 
-    fn set_owner(&self, owner: (u32, u32)) -> io::Result<()> {
-        self.file.set_owner(owner)
+    fn set_owner(&self, owner: (u32, u32), mode: u32) -> io::Result<()> {
+        self.file.set_owner(owner, mode)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -35,12 +35,14 @@ pub enum CallKind {
     Space,
     /// An `open` that creates, `rename`, `remove` and `set_mark`.
     Name,
+    /// `try_lock`.
+    Lock,
 }
 
 impl CallKind {
     /// Every kind.
-    pub const ALL: [CallKind; 5] =
-        [CallKind::Read, CallKind::Write, CallKind::Sync, CallKind::Space, CallKind::Name];
+    pub const ALL: [CallKind; 6] =
+        [CallKind::Read, CallKind::Write, CallKind::Sync, CallKind::Space, CallKind::Name, CallKind::Lock];
 }
 
 /// The counters of all kinds, and the failures that wait for them.

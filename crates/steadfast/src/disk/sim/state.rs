@@ -25,6 +25,7 @@ struct Inode {
     volatile: Arc<Image>,
     durable: Arc<Image>,
     mode: u32,
+    owner: (u32, u32),
     /// No name leads to it or ever will again: nothing that happens to it matters to a power cut.
     gone: bool,
 }
@@ -41,6 +42,7 @@ pub(super) const ROOT: FileStat = FileStat {
     kind: FileKind::Directory,
     len: 0,
     device: 1,
+    mount: Some(1),
     inode: 0,
     links: 2,
     mode: 0o755,
@@ -191,10 +193,11 @@ impl State {
             kind: FileKind::Regular,
             len: file.volatile.content.len(),
             device: 1,
+            mount: Some(1),
             inode,
             links: u64::from(self.names.values().any(|named| *named == inode)),
             mode: file.mode,
-            owner: (0, 0),
+            owner: file.owner,
             changed_ns: file.volatile.changed_ns,
         }
     }
@@ -262,6 +265,12 @@ impl State {
         self.faults.calls.take(CallKind::Name)?;
         self.edit(inode, Edit::SetMark(mark.map(Arc::from)));
         Ok(())
+    }
+
+    /// Who may do what is no matter of power cuts: it is durable at once.
+    pub(super) fn set_owner(&mut self, inode: u64, owner: (u32, u32), mode: u32) {
+        let file = self.file_mut(inode);
+        (file.owner, file.mode) = (owner, mode);
     }
 
     fn edit(&mut self, inode: u64, edit: Edit) {

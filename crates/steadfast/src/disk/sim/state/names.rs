@@ -102,7 +102,7 @@ impl State {
         let empty = Arc::new(Image { changed_ns: self.clock_ns, ..Image::default() });
         self.inodes.insert(
             self.inode_last,
-            Inode { volatile: Arc::clone(&empty), durable: empty, mode, gone: false },
+            Inode { volatile: Arc::clone(&empty), durable: empty, mode, owner: (0, 0), gone: false },
         );
         self.inode_last
     }

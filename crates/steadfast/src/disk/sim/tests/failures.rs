@@ -29,6 +29,9 @@ fn calls(disk: &SimDisk, file: &dyn DiskFile, kind: CallKind) -> Vec<io::Result<
             disk.open("/new".as_ref(), Access::Create { mode: 0o644 }).map(drop),
             disk.remove("/new".as_ref()),
         ],
+        CallKind::Lock => {
+            vec![file.try_lock(Lock::Shared).map(drop), file.try_lock(Lock::Exclusive).map(drop)]
+        }
     }
 }
 
