@@ -31,10 +31,11 @@ const SHUTTLE: &str = "built for the model checker alone: cargo xtask interleavi
 const PLANTED: &str = "nothing but planted defects: they run first, one by one";
 const DEATHS: &str =
     "it is about signals that end the process, and the sanitizer has handlers of its own for them";
+const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitizer's shadow does not fit in";
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 28] = [
+const FILES: [(&str, Verdict, Verdict); 31] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -45,6 +46,7 @@ const FILES: [(&str, Verdict, Verdict); 28] = [
     ("fault", Short, Short),
     ("fault_handlers", Not(DEATHS), Not(DEATHS)),
     ("file_size_limit", Long, Not(ONE_THREAD)),
+    ("hostile_journals", Not(CHILDREN), Not(CHILDREN)),
     ("interleavings", Not(SHUTTLE), Not(SHUTTLE)),
     ("limits", Long, Not(ONE_THREAD)),
     ("load_memory", Not(MEMORY), Not(MEMORY)),
@@ -55,6 +57,7 @@ const FILES: [(&str, Verdict, Verdict); 28] = [
     ("mapping_others", Short, Short),
     ("mapping_pages", Short, Long),
     ("mapping_resize", Short, Long),
+    ("mounted_files", Long, Not(ONE_THREAD)),
     ("one_call", Long, Not(ONE_THREAD)),
     ("one_writer", Long, Long),
     ("planted", Not(PLANTED), Not(PLANTED)),
@@ -63,6 +66,7 @@ const FILES: [(&str, Verdict, Verdict); 28] = [
     ("tickets", Short, Short),
     ("trackers", Long, Long),
     ("view_memory", Not(MEMORY), Not(MEMORY)),
+    ("without_locks", Long, Not(ONE_THREAD)),
 ];
 
 /// Single tests that cannot work in a file that runs.
