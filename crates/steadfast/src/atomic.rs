@@ -288,6 +288,7 @@ impl AtomicMapping {
     ///   decides.
     /// - [`Latched`](ErrorKind::Latched): refused after an earlier failure.
     /// - [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; refused from now on.
+    /// - [`ReadOnly`](ErrorKind::ReadOnly): the map was opened with [`read_only`](AtomicOptions::read_only).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn commit(&mut self) -> Result<CommitId> {
@@ -499,8 +500,8 @@ impl AtomicMapping {
     ///
     /// # Errors
     ///
-    /// Those of `work`, and those of [`commit`](AtomicMapping::commit); after [`NotCommitted`](ErrorKind::NotCommitted) the map
-    /// is rolled back too.
+    /// Those of `work`, and those of [`commit`](AtomicMapping::commit); after [`NotCommitted`](ErrorKind::NotCommitted) and
+    /// [`ReadOnly`](ErrorKind::ReadOnly) the map is rolled back too.
     ///
     /// ```
     /// # use steadfast::{AtomicMapping, Error, ErrorKind};
@@ -522,7 +523,7 @@ impl AtomicMapping {
             Ok(Ok(value)) => match self.commit() {
                 Ok(_) => Ok(value),
                 Err(error) => {
-                    if error.kind() == ErrorKind::NotCommitted {
+                    if matches!(error.kind(), ErrorKind::NotCommitted | ErrorKind::ReadOnly) {
                         self.rollback()?;
                     }
                     Err(error.into())

@@ -47,11 +47,15 @@ pub enum SyncPoint {
     Copy,
     /// The copy's name is durable before the call returns.
     CopyName,
+    /// A record is durable before a reader is shown its commit.
+    Shown,
+    /// So is the name of the journal that holds it.
+    ShownName,
 }
 
 impl SyncPoint {
     /// Every purpose.
-    pub const ALL: [SyncPoint; 10] = [
+    pub const ALL: [SyncPoint; 12] = [
         SyncPoint::FreshJournal,
         SyncPoint::FreshJournalName,
         SyncPoint::Mark,
@@ -62,6 +66,8 @@ impl SyncPoint {
         SyncPoint::JournalGone,
         SyncPoint::Copy,
         SyncPoint::CopyName,
+        SyncPoint::Shown,
+        SyncPoint::ShownName,
     ];
 }
 

@@ -25,7 +25,7 @@ use format::{
 };
 
 pub(crate) use fresh::{FreshJournal, establish, fill_random, remove_leftover};
-pub(crate) use scan::{FoundRecord, Gap, Scan, ScanError, scan};
+pub(crate) use scan::{FoundRecord, Gap, Scan, ScanError, head, scan};
 
 /// Smaller halves would checkpoint at almost every commit.
 pub(crate) const HALF_BYTES_MIN: u64 = 4 * BLOCK_BYTES;

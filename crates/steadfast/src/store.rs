@@ -20,6 +20,7 @@ mod open;
 mod overlay;
 mod recover;
 mod replace;
+mod snapshot;
 mod state;
 mod ticket;
 
@@ -33,6 +34,7 @@ pub(crate) use copy::copy_committed;
 pub use inspect::{JournalReport, RecordReport, inspect};
 pub use journaled_file::{JournaledFile, JournaledFileOptions};
 pub use recover::{Recovery, Resolution, recover, recover_on};
+pub(crate) use snapshot::Snapshot;
 pub use ticket::{CommitTicket, Completion};
 
 use crate::error::Result;
@@ -170,7 +172,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// See [`JournaledFile`] for an example.
     fn status(&self) -> Status;
-    /// An error if commits are refused.
+    /// An error if an earlier failure left it unknown what was committed last: commits are refused then, and so is a rollback.
     ///
     /// See [`JournaledFile`] for an example.
     fn check(&self) -> Result<()>;

@@ -101,15 +101,7 @@ fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions)
     for _ in 0..RENAMED_TRIES {
         let failed = |error| Error::from_io("open", error).path(asked);
         let path = disk.resolve(asked).map_err(failed)?;
-        if names::is_companion(&path) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "open",
-                "its name is one that journals have: it may be the journal of a file that is open",
-            )
-            .path(path)
-            .advice("give the data file's name, or rename the file"));
-        }
+        refuse_companion(&path)?;
         let (data, created) = open_data(disk, &path, options)?;
         let stat = data.stat().map_err(failed)?;
         refuse_unfit(disk, &path, &stat, options).inspect_err(|_| {
@@ -167,6 +159,30 @@ fn umask() -> u32 {
             u32::from_str_radix(line.trim(), 8).ok()
         })
         .unwrap_or(0o022)
+}
+
+pub(super) fn refuse_companion(path: &Path) -> Result<()> {
+    if !names::is_companion(path) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        "open",
+        "its name is one that journals have: it may be the journal of a file that is open",
+    )
+    .path(path)
+    .advice("give the data file's name, or rename the file"))
+}
+
+/// The error for what stands in the journal's place and cannot be one.
+pub(super) fn foreign_journal(stat: &FileStat, journal: &Path) -> Error {
+    Error::new(
+        ErrorKind::Identity,
+        "open",
+        format!("the journal's name is taken by {} that is not a journal of this file", stat.kind),
+    )
+    .path(journal)
+    .advice("move it away; nothing was changed")
 }
 
 pub(super) fn refuse_unless_regular(path: &Path, stat: &FileStat) -> Result<()> {
@@ -284,13 +300,7 @@ fn settle(
         && !(holds!("open: the journal is a file", stat.kind == FileKind::Regular)
             && holds!("open: the journal is on the file's device", stat.device == locked.stat.device))
     {
-        return Err(Error::new(
-            ErrorKind::Identity,
-            "open",
-            format!("the journal's name is taken by {} that is not a journal of this file", stat.kind),
-        )
-        .path(&journal_path)
-        .advice("move it away; nothing was changed"));
+        return Err(foreign_journal(stat, &journal_path));
     }
     // no check: what was asked for
     if options.resolution == Resolution::Discard {

@@ -12,5 +12,6 @@ mod copies;
 mod failing;
 mod images;
 mod matrix;
+mod readers;
 mod script;
 mod ways_out;

@@ -13,6 +13,7 @@
 //! | `close` | closes |
 //! | `kill` | kills itself (SIGKILL) |
 //! | `refused` | opens once more and prints the error |
+//! | `reads` | opens for reading and prints which commit it sees, or the error |
 //!
 //! `load` and `view` as first word say how it opens; without them it loads.
 #![allow(dead_code, reason = "each test file plays on a part of the stage")]
@@ -107,7 +108,7 @@ pub(crate) fn picture(folder: &Path) -> Picture {
     fs::read_dir(folder).unwrap().map(|entry| describe(entry.unwrap())).collect()
 }
 
-fn sum(bytes: &[u8]) -> u64 {
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
     // FNV-1a.
     bytes
         .iter()
@@ -226,6 +227,10 @@ pub(crate) fn as_another_process() {
                 let error = open(verb, options(), &path).unwrap_err();
                 say(&format!("{:?}|{error}", error.kind()));
             }
+            "reads" => match options().read_only(true).load(&path) {
+                Ok(map) => say(&format!("commit {}, sum {:x}", map.status().last, sum(&map))),
+                Err(error) => say(&format!("{:?}|{error}", error.kind())),
+            },
             "kill" => {
                 let me = rustix::process::getpid();
                 rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
@@ -325,6 +330,13 @@ pub(crate) fn crash(path: &Path, script: &str) {
 /// What an open by a user without rights is told: kind and message. `None`, and a word about it, where that cannot be
 /// tried here.
 pub(crate) fn refusal_for_nobody(path: &Path) -> Option<(String, String)> {
+    let heard = heard_by_nobody("refused", path)?;
+    let (kind, text) = heard.split_once('|').unwrap();
+    Some((kind.to_owned(), text.to_owned()))
+}
+
+/// What a process of a user without rights says that follows the script, likewise.
+pub(crate) fn heard_by_nobody(script: &str, path: &Path) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         lacking("root, to become another user");
         return None;
@@ -336,9 +348,7 @@ pub(crate) fn refusal_for_nobody(path: &Path) -> Option<(String, String)> {
             return None;
         }
     }
-    let heard = other_process("refused", path, Some(NOBODY)).hear();
-    let (kind, text) = heard.split_once('|').unwrap();
-    Some((kind.to_owned(), text.to_owned()))
+    Some(other_process(script, path, Some(NOBODY)).hear())
 }
 
 pub(crate) fn lacking(what: &str) {
