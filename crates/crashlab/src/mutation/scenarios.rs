@@ -6,6 +6,7 @@ mod hands;
 mod journal_bytes;
 mod limits;
 mod pairs;
+mod readers;
 mod recoveries;
 mod rig;
 mod script;
@@ -19,6 +20,7 @@ pub(super) const PARTS: &[(&str, Part)] = &[
     ("altered fields", |_, _| rig::told(decode::all())),
     ("file and journal", |_, _| rig::told(pairs::all())),
     ("other hands", |_, _| rig::told(hands::all())),
+    ("readers", |_, _| rig::told(readers::all())),
     ("limits", |_, _| rig::told(limits::all())),
     ("failures", |_, _| rig::told(failures::all())),
     ("stops", |seed, _| rig::told(stops::all(seed))),

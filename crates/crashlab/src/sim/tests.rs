@@ -22,7 +22,8 @@ fn found(ignored: SyncPoint, states: u64) -> Found {
 fn every_sync_that_is_left_out_is_found_and_found_again() {
     // Nobody copies or reads there.
     use SyncPoint::{Copy, CopyName, Shown, ShownName};
-    let points = SyncPoint::ALL.into_iter().filter(|point| !matches!(point, Copy | CopyName | Shown | ShownName));
+    let points =
+        SyncPoint::ALL.into_iter().filter(|point| !matches!(point, Copy | CopyName | Shown | ShownName));
     for point in points {
         let Found { case, violation, .. } = found(point, 20_000);
         println!("without {point:?}, case {:#x}: {violation}", case.seed);

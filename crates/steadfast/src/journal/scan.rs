@@ -112,8 +112,7 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
     chain.follow(file, &mut scan)?;
 
     let across = header.half_start(1 - header.half_of(chain.position - 1).unwrap_or(0));
-    let end =
-        End { places: [chain.position, across], predecessor: chain.predecessor, last: scan.last() };
+    let end = End { places: [chain.position, across], predecessor: chain.predecessor, last: scan.last() };
     let mut evidence = search(file, &header, &end)?;
     // no check: beside a live writer records come while the search is under way, and the chain goes on by them
     if evidence.durable_through > end.last {

@@ -3,7 +3,7 @@
 //! A reader may find a checkpoint in the middle of its work, records that come while it reads, and a journal that is replaced or
 //! removed under its hands. What it goes by:
 //!
-//! 1. It **looks** at the file: which inode has the name, its mark, its length, the journal's header and anchor.
+//! 1. It **looks** at the file: its mark, its length, the journal's header and anchor.
 //! 2. It reads the data file, all of it, into memory.
 //! 3. It scans the journal and lays the records over what it read, as far as commit L, the end of the chain.
 //! 4. It **looks again**. Only if mark, journal and anchor are still the same is what it has a state; else it begins anew.
@@ -18,8 +18,8 @@
 //! *Why it need not ask who writes.* A mark, an anchor and a journal that stood together at one moment are what a kill at that moment
 //! would leave. So they are judged as an open judges what a crash left (`identity::decide`): what a live writer does is
 //! never refused, and what would be refused after a crash is refused beside a writer as well. Judged is only what two looks
-//! found the same, and a refusal is believed when it was found again and again. A file without a journal has no anchor;
-//! there the change time says whether it stayed as it was, once it is older than a tick of the clock.
+//! found the same. A file without a journal has no anchor; there the change time says whether it stayed as it was, once it is
+//! older than a tick of the clock.
 //!
 //! *What is shown is durable.* A record in the page cache may not be: a relaxed commit, a flush under way or one that failed, a
 //! writer that was killed before it. What a later record calls durable is; the newest one nobody vouches for. So the journal is
@@ -51,8 +51,6 @@ use crate::names;
 
 /// So often the file is read before it counts as changing faster than that.
 const READS_MAX: usize = 16;
-/// A refusal is believed when it was found so often in a row: a writer may have moved on in the middle of a look.
-const REFUSALS: usize = 3;
 
 /// The last commit of a file, in memory.
 #[derive(Debug)]
@@ -70,19 +68,9 @@ impl Snapshot {
         let path = disk.resolve(asked).map_err(failed)?;
         refuse_companion(&path)?;
         refuse_network(disk, &path, allow_network)?;
-        let mut refusals = 0;
         for _ in 0..READS_MAX {
-            match take(disk, &path) {
-                Ok(Some(snapshot)) => return Ok(snapshot),
-                Ok(None) => refusals = 0,
-                Err(error) if matches!(error.kind(), ErrorKind::Identity | ErrorKind::Corrupt) => {
-                    refusals += 1;
-                    // no check: how often to look
-                    if refusals == REFUSALS {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+            if let Some(snapshot) = take(disk, &path)? {
+                return Ok(snapshot);
             }
         }
         Err(Error::new(
@@ -128,11 +116,10 @@ fn take(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<Snapshot>> {
         None => None,
         Some(journal) => match read_journal(journal, &mut image) {
             Ok(scan) => Some(scan),
+            // It was read before: the writer has gone on, and the next look says how.
+            Err(ScanError::NoAnchor) => return Ok(None),
+            // no check: the error's kind
             Err(ScanError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
-            // No batch that was ever committed.
-            Err(ScanError::Io(error)) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Err(impossible(&error, path));
-            }
             Err(error) => return Err(identity::unreadable(error, &names::journal(path))),
         },
     };
@@ -157,12 +144,6 @@ fn take(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<Snapshot>> {
     image.seal();
     let (last, checkpointed) = (CommitId::new(last), CommitId::new(checkpointed));
     Ok(Some(Snapshot { path: path.to_path_buf(), image, last, checkpointed }))
-}
-
-fn impossible(error: &io::Error, path: &Path) -> Error {
-    Error::new(ErrorKind::Corrupt, "open the journal", format!("a record says what no commit can say ({error})"))
-        .path(names::journal(path))
-        .advice("nothing was shown; restore file and journal from a backup")
 }
 
 /// Scans the journal and lays its records over the image.
@@ -269,12 +250,7 @@ impl Store for Snapshot {
     }
 
     fn status(&self) -> Status {
-        Status {
-            last: self.last,
-            durable: self.last,
-            checkpointed: self.checkpointed,
-            ..Status::default()
-        }
+        Status { last: self.last, durable: self.last, checkpointed: self.checkpointed, ..Status::default() }
     }
 
     /// The state that it holds is known, which is what a rollback and a copy ask for.

@@ -37,9 +37,11 @@ fn check(image: &SimDisk, is_sound: bool, seed: u64) -> Result<(), String> {
     };
     let judge = |what: &str, found: Result<(CommitId, Vec<u8>), Error>| match found {
         Ok((_, bytes)) if bytes[..] == shown[..] => Ok(()),
-        Ok((last, bytes)) => {
-            Err(format!("{what} made commit {last} of what was shown as {}: {}", shown.status().last, difference(&bytes, &shown)))
-        }
+        Ok((last, bytes)) => Err(format!(
+            "{what} made commit {last} of what was shown as {}: {}",
+            shown.status().last,
+            difference(&bytes, &shown)
+        )),
         Err(error) => Err(format!("{what}: {error}")),
     };
     judge("recovery", recovered(&disk))?;

@@ -47,7 +47,11 @@ impl Scene {
             map.resize(len_of(number)).unwrap();
             let page = number.to_le_bytes().repeat(map.len() / 8);
             // Now as one edit, now for the kernel to find.
-            if number % 2 == 0 { map.write_at(0, &page).unwrap() } else { map.copy_from_slice(&page) }
+            if number % 2 == 0 {
+                map.write_at(0, &page).unwrap()
+            } else {
+                map.copy_from_slice(&page)
+            }
             match number % 5 {
                 0 => {
                     let ticket = map.commit_async().unwrap();

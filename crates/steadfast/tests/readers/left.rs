@@ -9,7 +9,8 @@ use steadfast::{CommitId, ErrorKind};
 
 use crate::read;
 use crate::stage::{
-    MARK, Model, Mounted, assert_says, copy_all, crash, folder, journal_of, mark_of, options, picture, set_mark,
+    MARK, Model, Mounted, assert_says, copy_all, crash, folder, journal_of, mark_of, options, picture,
+    set_mark,
 };
 
 #[test]

@@ -233,9 +233,11 @@ fn looks(count: usize, options: JournaledFileOptions, pace: Vec<u8>, marks: bool
 }
 
 fn options() -> impl Strategy<Value = JournaledFileOptions> {
-    (prop::sample::select(vec![8, 40, 100, 300]), any::<bool>(), 0..6u32).prop_map(|(blocks, publish, steps)| {
-        JournaledFile::options().journal_bytes(blocks * PAGE as u64).publish(publish).stepped(steps)
-    })
+    (prop::sample::select(vec![8, 40, 100, 300]), any::<bool>(), 0..6u32).prop_map(
+        |(blocks, publish, steps)| {
+            JournaledFile::options().journal_bytes(blocks * PAGE as u64).publish(publish).stepped(steps)
+        },
+    )
 }
 
 /// Mostly nothing, so that a reader comes to its end now and then.
@@ -276,5 +278,8 @@ fn a_writer_that_checkpoints_faster_than_the_file_is_read_is_named_as_the_reason
     let error = AtomicMapping::options().read_only(true).load_on(disk, FILE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     let text = error.to_string();
-    assert!(text.contains("checkpoint") && text.contains("; try again") && text.contains("publish"), "{text}");
+    assert!(
+        text.contains("checkpoint") && text.contains("; try again") && text.contains("publish"),
+        "{text}"
+    );
 }

@@ -9,7 +9,6 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::SealFlags;
 
-use crate::batch::Batch;
 use crate::disk::DiskFile;
 use crate::journal::{Scan, extents_of};
 use crate::knockout::step;
@@ -48,24 +47,17 @@ impl Image {
     /// what was found.
     pub(super) fn lay(&mut self, scan: &Scan, journal: &dyn DiskFile) -> io::Result<()> {
         // What lies behind is no commit's: a stopped checkpoint left it, or one under way.
-        step!("snapshot: as far as the anchor vouches for the file", self.cut(scan.anchor.data_len.get()))?;
-        self.set_len(scan.anchor.data_len.get())?;
+        let vouched_for = scan.anchor.data_len.get();
+        step!("snapshot: as far as the anchor vouches for the file", self.set_len(vouched_for))?;
         for record in &scan.records {
             let body = record.placed.read_body(journal)?;
             let header = &record.placed.header;
             let (extents, payload_at) = extents_of(header, &body);
-            let batch = Batch {
-                len_min: header.len_min.get(),
-                len: header.len.get(),
-                extents: &extents,
-                bytes: &body[payload_at..],
-            };
-            let lies_within = step!("snapshot: a record lies within its lengths", batch.check(self.len));
-            lies_within.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            step!("snapshot: what a record cut off reads as zeros", self.cut(batch.len_min))?;
-            self.set_len(batch.len)?;
-            let mut bytes = batch.bytes;
-            for extent in batch.extents {
+            step!("snapshot: what a record cut off reads as zeros", self.cut(header.len_min.get()))?;
+            self.set_len(header.len.get())?;
+            let mut bytes = &body[payload_at..];
+            // Within the length, and as many bytes as they say: checked with the body.
+            for extent in extents {
                 let (these, rest) = bytes.split_at(extent.len as usize);
                 // no switch: memory
                 self.memory.write_all_at(these, extent.offset)?;

@@ -9,13 +9,16 @@ use super::super::identity::{self, FoundMark};
 use super::super::open::{foreign_journal, refuse_unless_regular};
 use crate::disk::{Access, Disk, DiskFile, FileKind, FileStat};
 use crate::error::{Error, Result};
-use crate::journal::{self, format::Anchor, format::FileHeader};
+use crate::journal::{self, ScanError, format::Anchor, format::FileHeader};
 use crate::knockout::holds;
 use crate::names;
 
 /// The change time of a file counts in ticks of the kernel's clock, the longest of which is 10 ms: two changes within this time
 /// may look like one.
 pub(super) const TICK: Duration = Duration::from_millis(20);
+
+/// So often neither anchor may be whole before both count as damaged.
+const HEAD_READS: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Look {
@@ -57,9 +60,8 @@ impl Look {
 
     /// Did everything between the two looks happen to one state of file and journal?
     pub(super) fn is_still(&self, later: &Look) -> bool {
-        let file = |look: &Look| (look.stat.device, look.stat.inode);
-        holds!("snapshot: the name is the same file's", file(self) == file(later))
-            && holds!("snapshot: the mark is the same", self.mark == later.mark)
+        // (Where the name has gone to another file, the one that was read has the state that it was opened with.)
+        holds!("snapshot: the mark is the same", self.mark == later.mark)
             && match (&self.journal, &later.journal) {
                 // Nothing but the file's own times tells what happened to a plain file.
                 (None, None) => {
@@ -96,11 +98,22 @@ fn find_journal(disk: &Arc<dyn Disk>, path: &Path, device: u64) -> Result<Option
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found.map_err(failed)?,
     };
-    let Some(file) = file.filter(|_| holds!("snapshot: the journal is on the file's device", stat.device == device))
+    let Some(file) =
+        file.filter(|_| holds!("snapshot: the journal is on the file's device", stat.device == device))
     else {
         return Err(foreign_journal(&stat, &journal_path));
     };
-    let (header, anchor) =
-        journal::head(&*file).map_err(|error| identity::unreadable(error, &journal_path))?;
+    let (header, anchor) = read_head(&*file).map_err(|error| identity::unreadable(error, &journal_path))?;
     Ok(Some(FoundJournal { file, inode: stat.inode, header, anchor }))
+}
+
+/// One anchor is whole at any time; but a writer may have moved on from one to the other between the two reads.
+fn read_head(file: &dyn DiskFile) -> Result<(FileHeader, Anchor), ScanError> {
+    for _ in 1..HEAD_READS {
+        match journal::head(file) {
+            Err(ScanError::NoAnchor) => {}
+            read => return read,
+        }
+    }
+    journal::head(file)
 }
