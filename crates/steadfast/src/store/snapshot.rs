@@ -118,7 +118,6 @@ fn take(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<Snapshot>> {
             Ok(scan) => Some(scan),
             // It was read before: the writer has gone on, and the next look says how.
             Err(ScanError::NoAnchor) => return Ok(None),
-            // no check: the error's kind
             Err(ScanError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
             Err(error) => return Err(identity::unreadable(error, &names::journal(path))),
         },
@@ -164,7 +163,6 @@ fn sees_durable(
     journal: &FoundJournal,
     scan: &Scan,
 ) -> Result<bool> {
-    // no check: all of this function is in one
     if scan.records.is_empty() {
         return Ok(true);
     }
@@ -189,6 +187,7 @@ fn sees_durable(
     };
     sync!("snapshot: the records are flushed", journal.file.sync_data(SyncPoint::Shown)).map_err(failed)?;
     step!("snapshot: read back from the disk", journal.file.drop_clean_pages()).map_err(failed)?;
+    // no check: the others are vouched for
     for record in scan.records.iter().filter(|record| record.id() > known) {
         if !holds!("snapshot: the disk holds the record", is_there(record, &*journal.file).map_err(failed)?) {
             return Ok(false);
@@ -201,13 +200,11 @@ fn sees_durable(
 fn is_there(record: &FoundRecord, journal: &dyn DiskFile) -> io::Result<bool> {
     let mut head = [0; RECORD_HEADER_BYTES as usize];
     let count = journal.read_at(&mut head, record.placed.position)?;
-    // no check: the caller's
     if count < head.len() || head != *record.placed.header.as_bytes() {
         return Ok(false);
     }
     match record.placed.read_body(journal) {
         Ok(_) => Ok(true),
-        // no check: the error's kind
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
         Err(error) => Err(error),
     }

@@ -7,7 +7,7 @@ use steadfast::store::{Batch, Extent, Flush, JournaledFile, Resolution, Store, r
 use steadfast::{AtomicMapping, Error, ErrorKind};
 
 use super::journal_bytes::{JournalBytes, Record, record_at};
-use super::rig::{FILE, Found, JOURNAL, LEN, initial, killed, on, open, options, refused, same};
+use super::rig::{FILE, Found, JOURNAL, LEN, initial, killed, on, open, options, recovers, refused, same};
 use super::watched::Watched;
 
 pub(super) fn all() -> Found {
@@ -255,14 +255,24 @@ fn what_is_cut_off() -> Found {
     let shown = read(on(&disk)).map_err(|error| error.to_string())?;
     same(&shown, &grown, "a cut and growth")?;
 
-    let disk = super::rig::disk();
-    let mut store = open(&disk, 0)?;
-    let batch = Batch { len_min: LEN as u64, len: LEN as u64 + 300, extents: &[], bytes: &[] };
-    store.commit(&batch, Flush::Now).map_err(|error| error.to_string())?;
-    let image = disk.killed();
+    // A record that speaks of a smallest length which the data never had.
+    let (disk, _) = killed(SimDisk::new(), 0)?;
+    let mut journal = JournalBytes::of(&disk)?;
+    let record = Record {
+        id: 1,
+        predecessor: journal.u64(72),
+        durable_through: 0,
+        len: LEN as u64 + 300,
+        extents: vec![(0, 1)],
+        payload: vec![0],
+    };
+    journal.put_record(record_at(0), &record);
+    let image = journal.put_on(&disk);
     image.put_file(FILE, &[&initial()[..], &[7; 100]].concat());
+    let want = [&initial()[..], &[0; 300]].concat();
     let shown = read(on(&image)).map_err(|error| error.to_string())?;
-    same(&shown, &[&initial()[..], &[0; 300]].concat(), "bytes that somebody appended")
+    same(&shown, &want, "bytes that somebody appended")?;
+    recovers(&image, &want, "bytes that somebody appended, and a reader").map(drop)
 }
 
 fn what_is_no_journal() -> Found {

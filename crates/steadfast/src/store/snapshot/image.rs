@@ -27,14 +27,13 @@ impl Image {
     /// The data file as it stands, which may be in the middle of a checkpoint.
     pub(super) fn of_file(data: &dyn DiskFile, len: u64) -> io::Result<Image> {
         let mut image = Image { memory: sys::memfd::create("steadfast")?.into(), len: 0 };
-        image.set_len(len)?;
+        image.resize(len)?;
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at = 0;
         while at < len {
             let want = CHUNK_BYTES.min(usize::try_from(len - at).unwrap_or(CHUNK_BYTES));
             let count = data.read_at(&mut chunk[..want], at)?;
             if chunk[..count].iter().any(|&byte| byte != 0) {
-                // no switch: memory
                 image.memory.write_all_at(&chunk[..count], at)?;
             }
             // Short where a checkpoint has cut the file meanwhile: zeros follow.
@@ -48,18 +47,17 @@ impl Image {
     pub(super) fn lay(&mut self, scan: &Scan, journal: &dyn DiskFile) -> io::Result<()> {
         // What lies behind is no commit's: a stopped checkpoint left it, or one under way.
         let vouched_for = scan.anchor.data_len.get();
-        step!("snapshot: as far as the anchor vouches for the file", self.set_len(vouched_for))?;
+        step!("snapshot: as far as the anchor vouches for the file", self.resize(vouched_for))?;
         for record in &scan.records {
             let body = record.placed.read_body(journal)?;
             let header = &record.placed.header;
             let (extents, payload_at) = extents_of(header, &body);
             step!("snapshot: what a record cut off reads as zeros", self.cut(header.len_min.get()))?;
-            self.set_len(header.len.get())?;
+            self.resize(header.len.get())?;
             let mut bytes = &body[payload_at..];
             // Within the length, and as many bytes as they say: checked with the body.
             for extent in extents {
                 let (these, rest) = bytes.split_at(extent.len as usize);
-                // no switch: memory
                 self.memory.write_all_at(these, extent.offset)?;
                 bytes = rest;
             }
@@ -68,11 +66,10 @@ impl Image {
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
-        self.set_len(self.len.min(len))
+        self.resize(self.len.min(len))
     }
 
-    fn set_len(&mut self, len: u64) -> io::Result<()> {
-        // no check: the same length once more
+    fn resize(&mut self, len: u64) -> io::Result<()> {
         if len != self.len {
             sys::check_file_size(len)?;
             // no switch: memory

@@ -55,7 +55,7 @@ impl Look {
     pub(super) fn is_young(&self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let age_ns = (now.as_nanos() as i128).saturating_sub(self.stat.changed_ns);
-        age_ns.unsigned_abs() < TICK.as_nanos() // no check: how long to wait, not what to believe
+        age_ns.unsigned_abs() < TICK.as_nanos()
     }
 
     /// Did everything between the two looks happen to one state of file and journal?
