@@ -48,7 +48,7 @@ fn check(image: &SimDisk, is_sound: bool, seed: u64) -> Result<(), String> {
     if is_sound {
         judge("recovery without a reader before it", recovered(image))?;
     }
-    for survivors in disk.power_cuts(seed, 6, 8) {
+    for survivors in disk.power_cuts(seed, 3, 4) {
         judge(&format!("power cut {survivors} and recovery"), recovered(&disk.power_cut(&survivors)))?;
     }
     Ok(())
@@ -70,7 +70,7 @@ fn every_stop(variant: Variant, marks: bool) -> Result<u64, String> {
         let ended = run(&disk, &mut Log::new(&initial()), variant).is_ok();
         check(&disk, true, stop).map_err(|error| format!("stopped at {stop}: {error}"))?;
         images += 1;
-        for survivors in disk.power_cuts(stop, 4, 6) {
+        for survivors in disk.power_cuts(stop, 3, 3) {
             check(&disk.power_cut(&survivors), true, stop)
                 .map_err(|error| format!("stopped at {stop}, power cut {survivors}: {error}"))?;
             images += 1;
