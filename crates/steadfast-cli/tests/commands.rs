@@ -238,6 +238,29 @@ fn a_backup_is_the_last_commit() {
 }
 
 #[test]
+fn a_backup_beside_a_live_writer_is_its_last_commit() {
+    let dir = folder();
+    fs::write(dir.path().join("f"), vec![0; 65536]).unwrap();
+    let mut driven = Driven::start(dir.path(), &["apply", "f"]);
+    for n in 0..3 {
+        driven.send(&format!("{{\"at\":{n},\"hex\":\"{:02x}\"}}", n + 1));
+        driven.commit();
+    }
+    driven.send(r#"{"at":9,"hex":"99"}"#);
+    let said = run(dir.path(), &["backup", "f", "g"]).code(0);
+    assert_eq!(said.out, "f: 64 KiB copied to g\n");
+    let copy = fs::read(dir.path().join("g")).unwrap();
+    assert_eq!(copy.len(), 65536);
+    assert_eq!(copy[..10], [1, 2, 3, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(!dir.path().join("g.steadfast").exists());
+    assert!(dir.path().join("f.steadfast").exists(), "the writer goes on");
+    driven.send(r#"{"at":3,"hex":"04"}"#);
+    driven.commit();
+    assert_eq!(driven.finish(), 0);
+    assert_eq!(fs::read(dir.path().join("f")).unwrap()[..5], [1, 2, 3, 4, 0]);
+}
+
+#[test]
 fn sync_handles_every_file() {
     let dir = folder();
     for name in ["a", "b"] {

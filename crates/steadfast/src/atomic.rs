@@ -306,6 +306,7 @@ impl AtomicMapping {
     /// - [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; refused from now on.
     /// - [`NotScrubbed`](ErrorKind::NotScrubbed): the commit counts; what it cut off may still be in the journal. Only with
     ///   [`scrub`](AtomicOptions::scrub).
+    /// - [`ReadOnly`](ErrorKind::ReadOnly): the map was opened with [`read_only`](AtomicOptions::read_only).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn commit(&mut self) -> Result<CommitId> {
@@ -532,8 +533,8 @@ impl AtomicMapping {
     ///
     /// # Errors
     ///
-    /// Those of `work`, and those of [`commit`](AtomicMapping::commit); after [`NotCommitted`](ErrorKind::NotCommitted) the map
-    /// is rolled back too.
+    /// Those of `work`, and those of [`commit`](AtomicMapping::commit); after [`NotCommitted`](ErrorKind::NotCommitted) and
+    /// [`ReadOnly`](ErrorKind::ReadOnly) the map is rolled back too.
     ///
     /// ```
     /// # use steadfast::{AtomicMapping, Error, ErrorKind};
@@ -555,7 +556,7 @@ impl AtomicMapping {
             Ok(Ok(value)) => match self.commit() {
                 Ok(_) => Ok(value),
                 Err(error) => {
-                    if error.kind() == ErrorKind::NotCommitted {
+                    if matches!(error.kind(), ErrorKind::NotCommitted | ErrorKind::ReadOnly) {
                         self.rollback()?;
                     }
                     Err(error.into())

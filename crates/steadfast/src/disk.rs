@@ -49,11 +49,15 @@ pub enum SyncPoint {
     Copy,
     /// The copy's name is durable before the call returns.
     CopyName,
+    /// A record is durable before a reader is shown its commit.
+    Shown,
+    /// So is the name of the journal that holds it.
+    ShownName,
 }
 
 impl SyncPoint {
     /// Every purpose.
-    pub const ALL: [SyncPoint; 11] = [
+    pub const ALL: [SyncPoint; 13] = [
         SyncPoint::FreshJournal,
         SyncPoint::FreshJournalName,
         SyncPoint::Mark,
@@ -65,6 +69,8 @@ impl SyncPoint {
         SyncPoint::Scrub,
         SyncPoint::Copy,
         SyncPoint::CopyName,
+        SyncPoint::Shown,
+        SyncPoint::ShownName,
     ];
 }
 

@@ -32,13 +32,14 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The operating system refuses access.
     PermissionDenied,
-    /// A store into something that is read-only: the file system, the file, the mapping or these pages.
+    /// A store into something that is read-only: the file system, the file, the mapping or these pages; a commit of a map that was
+    /// opened for reading only.
     ReadOnly,
     /// No space is left on the device, or a quota or a file size limit is reached.
     NoSpace,
     /// Another process, or another handle in this one, holds the file.
     Locked,
-    /// Pages are in use elsewhere and could not be dropped.
+    /// Pages are in use elsewhere and could not be dropped; or a file changes faster than it can be read.
     Busy,
     /// A resource limit of the process refuses the call; the message names the limit and its value.
     LimitExceeded,

@@ -26,7 +26,7 @@ use format::{
 };
 
 pub(crate) use fresh::{FreshJournal, establish, fill_random, remove_leftover};
-pub(crate) use scan::{FoundRecord, Gap, Scan, ScanError, scan};
+pub(crate) use scan::{FoundRecord, Gap, Scan, ScanError, head, scan};
 pub(crate) use scrub::{overwrite_unread, overwrite_whole};
 
 /// Smaller halves would checkpoint at almost every commit.

@@ -74,6 +74,11 @@ enum Kind {
 /// file, and never says so over bytes that an earlier error lost; a file that others truncate is an error value of
 /// [`read_at`](Self::read_at) and [`write_at`](Self::write_at), not a signal; a range that leaves the mapping is an error.
 ///
+/// Mapped for reading, a file that is open for commits elsewhere, or whose journal waits for recovery, shows the plain file:
+/// the state of an earlier commit, or the middle of a checkpoint (the log says so, at level info). Its last commit is shown by
+/// [`AtomicOptions::read_only`](crate::AtomicOptions::read_only), and each commit at once by a writer with
+/// [`publish(true)`](crate::AtomicOptions::publish).
+///
 /// A mapping is not atomic: a crash leaves any mix of old and new pages of what was not synced, and the kernel may write
 /// any dirty page at any time.
 ///

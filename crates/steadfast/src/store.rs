@@ -24,6 +24,7 @@ mod recover;
 mod replace;
 mod scrub;
 mod settle;
+mod snapshot;
 mod state;
 mod ticket;
 mod trust;
@@ -39,6 +40,7 @@ pub(crate) use gone::Gone;
 pub use inspect::{JournalReport, RecordReport, inspect};
 pub use journaled_file::{JournaledFile, JournaledFileOptions};
 pub use recover::{Recovery, Resolution, recover, recover_on};
+pub(crate) use snapshot::Snapshot;
 pub use ticket::{CommitTicket, Completion};
 
 use crate::error::Result;
@@ -186,7 +188,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// See [`JournaledFile`] for an example.
     fn status(&self) -> Status;
-    /// An error if commits are refused.
+    /// An error if an earlier failure left it unknown what was committed last: commits are refused then, and so is a rollback.
     ///
     /// See [`JournaledFile`] for an example.
     fn check(&self) -> Result<()>;

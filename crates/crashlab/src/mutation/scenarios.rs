@@ -6,6 +6,7 @@ mod hands;
 mod journal_bytes;
 mod limits;
 mod pairs;
+mod readers;
 mod recoveries;
 mod rig;
 mod script;
@@ -22,6 +23,7 @@ pub(super) const PARTS: &[(&str, Part)] = &[
     ("file and journal", |_, _| rig::told(pairs::all())),
     ("whose the journal is", |_, _| rig::told(trust::all())),
     ("other hands", |_, _| rig::told(hands::all())),
+    ("readers", |_, _| rig::told(readers::all())),
     ("limits", |_, _| rig::told(limits::all())),
     ("scrubs", |_, _| rig::told(scrubs::all())),
     ("failures", |_, _| rig::told(failures::all())),

@@ -3,7 +3,7 @@
 use super::working::Working;
 use super::{AtomicMapping, CommitId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Gone, Resolution};
+use crate::store::{Gone, Resolution, Store};
 
 const OPERATION: &str = "refresh";
 
@@ -18,6 +18,8 @@ impl AtomicMapping {
     ///
     /// **Where pages could not be had** and read as zeros ([`check`](AtomicMapping::check)): the last commit's bytes are
     /// put back. Everything else stays as it is, also what is not committed yet; plain stores to damaged pages are lost.
+    ///
+    /// **A map for reading** ([`read_only`](super::AtomicOptions::read_only)) shows the last commit of its file by now.
     ///
     /// # Errors
     ///
@@ -43,6 +45,9 @@ impl AtomicMapping {
     /// ```
     pub fn refresh(&mut self) -> Result<()> {
         self.check_process(OPERATION)?;
+        if self.options.is_read_only() {
+            return self.show_last_commit();
+        }
         match self.store.check_unchanged() {
             Ok(()) => {
                 self.check_for(OPERATION)?;
@@ -51,6 +56,15 @@ impl AtomicMapping {
             Err(_) if self.store.status().changed_by_others => self.adopt(),
             Err(error) => Err(error),
         }
+    }
+
+    /// What a reader opens again is the last commit by now.
+    fn show_last_commit(&mut self) -> Result<()> {
+        let path = self.store.path().to_owned();
+        let store = self.options.open_snapshot(&self.disk, &path)?;
+        let working = Working::view(&*store, 0, self.options.region(), self.working.wanted_tracker())?;
+        self.take_over(store, working);
+        Ok(())
     }
 
     /// Opens the file once more. The lock is let go of in between: it belongs to the handle that was latched.
@@ -88,6 +102,13 @@ impl AtomicMapping {
                 };
                 Ok((store, working))
             })?;
+        self.take_over(store, working);
+        Ok(())
+    }
+
+    /// Goes on with what was just opened.
+    fn take_over(&mut self, store: Box<dyn Store>, working: Working) {
+        // In this order: the memory goes before what it shows.
         self.working = working;
         self.store = store;
         self.len = self.store.committed_len() as usize;
@@ -99,6 +120,5 @@ impl AtomicMapping {
         if self.lent_raw {
             self.expect_stores();
         }
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{AtomicMapping, Tracker};
 use crate::batch::Batch;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Flush, JournaledFileOptions, Resolution, Store};
+use crate::store::{Flush, JournaledFileOptions, Resolution, Snapshot, Store};
 use crate::sys::region::{Region, RegionOptions};
 
 /// Options of an [`AtomicMapping`], which has an example.
@@ -22,6 +22,8 @@ pub struct AtomicOptions {
     tracker: Tracker,
     unguarded: bool,
     keep_from_dumps: bool,
+    read_only: bool,
+    allow_volatile: bool,
     file: JournaledFileOptions,
 }
 
@@ -74,6 +76,49 @@ impl AtomicOptions {
     #[must_use]
     pub fn tracker(mut self, tracker: Tracker) -> Self {
         self.tracker = tracker;
+        self
+    }
+
+    /// Show the last commit, and change nothing: for [`load`](AtomicOptions::load), which then takes no lock, leaves no trace, and needs
+    /// no more than permission to read, also on a read-only file system. Default: no.
+    ///
+    /// - Beside a live writer the map holds its last commit, whole, also while a checkpoint is under way; the writer goes on. What it
+    ///   commits later is seen by the next open.
+    /// - After a crash it holds what recovery will make. Nothing is recovered: that is for the next open that writes.
+    /// - Of a plain file it holds the bytes. (Where another program writes such a file meanwhile, there is no commit to show.)
+    ///
+    /// [`status`](AtomicMapping::status) tells which commit it is; it is durable. To know that, the journal is flushed and its last
+    /// record is read back from the disk: that is one flush more for the writer's disk.
+    ///
+    /// Stores into the memory are private; [`rollback`](AtomicMapping::rollback) throws them away, and
+    /// [`copy_to`](AtomicMapping::copy_to) copies the commit without them. `commit`, `checkpoint` and the like are errors of kind
+    /// [`ReadOnly`](ErrorKind::ReadOnly); `close` just lets go.
+    ///
+    /// Whoever wants each commit at once maps the plain file of a writer with [`publish`](AtomicOptions::publish).
+    ///
+    /// An open fails with [`Busy`](ErrorKind::Busy) where one checkpoint after the other comes to its end before the file is read, and, as one
+    /// that writes, where journal and file do not belong together or the journal is damaged. With `create`, and for `view`,
+    /// `read_only` is [`InvalidInput`](ErrorKind::InvalidInput); options that concern writing mean nothing with it.
+    ///
+    /// ```
+    /// use steadfast::{AtomicMapping, ErrorKind};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("state.bin");
+    /// let mut writer = AtomicMapping::options().create(true).len(4096).allow_volatile(true).load(&path)?;
+    /// writer.edit(0..5)?.copy_from_slice(b"hello");
+    /// let id = writer.commit()?;
+    /// writer.edit(0..5)?.copy_from_slice(b"world"); // not committed
+    ///
+    /// let mut reader = AtomicMapping::options().read_only(true).load(&path)?;
+    /// assert_eq!(&reader[0..5], b"hello");
+    /// assert_eq!(reader.status().last, id);
+    /// reader[0] = b'j';                              // private
+    /// assert_eq!(reader.commit().unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 
@@ -152,6 +197,7 @@ impl AtomicOptions {
     /// See [`AtomicMapping`] for an example.
     #[must_use]
     pub fn allow_volatile(mut self, allow: bool) -> Self {
+        self.allow_volatile = allow;
         self.file = self.file.allow_volatile(allow);
         self
     }
@@ -223,6 +269,12 @@ impl AtomicOptions {
     /// See [`AtomicMapping`] for an example.
     pub fn load_on(self, disk: Arc<dyn Disk>, path: impl AsRef<Path>) -> Result<AtomicMapping> {
         let tracker = self.choose_tracker(path.as_ref())?;
+        if self.read_only {
+            let store = self.open_snapshot(&disk, path.as_ref())?;
+            // Its image belongs to this process alone: it lies under the memory, and is not copied.
+            let working = Working::view(&*store, self.reserve, self.region(), tracker)?;
+            return Ok(AtomicMapping::begin(self, disk, store, working));
+        }
         let store = self.open_store(&disk, path.as_ref())?;
         // Whoever asks for a tracker by name will have stores to find: then the images are apart from the start.
         let split = !matches!(self.tracker, Tracker::Automatic | Tracker::Declared);
@@ -250,7 +302,8 @@ impl AtomicOptions {
     ///
     /// While the map is open nothing else may write the file or change its length: no other process, and no other handle of
     /// this one. A page that was not changed here shows what is stored there: a foreign store would change bytes under a
-    /// `&[u8]`, and a cut would make an access beyond the new end raise SIGBUS.
+    /// `&[u8]`, and so would a cut: what lies beyond the new end becomes zeros, which [`AtomicMapping::check`] tells (without the guard
+    /// it raises SIGBUS).
     ///
     /// # Errors
     ///
@@ -270,6 +323,12 @@ impl AtomicOptions {
     /// ```
     #[allow(unsafe_code)]
     pub unsafe fn view(self, path: impl AsRef<Path>) -> Result<AtomicMapping> {
+        if self.read_only {
+            return Err(self
+                .contradiction("`view` shows the file itself, where a reader may find a checkpoint at work")
+                .path(path)
+                .advice("use `load` with `read_only`, or map the plain file with `Mapping`"));
+        }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let tracker = self.choose_tracker(path.as_ref())?;
         let mut store = self.open_store(&disk, path.as_ref())?;
@@ -314,8 +373,29 @@ impl AtomicOptions {
         work(self, Box::new(file.open_on(Arc::clone(disk), path)?))
     }
 
-    fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {
-        // Before anything is created.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn contradiction(&self, reason: &'static str) -> Error {
+        Error::new(ErrorKind::InvalidInput, "open", reason)
+    }
+
+    pub(super) fn open_snapshot(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {
+        if self.create {
+            return Err(self
+                .contradiction("`create` and `read_only` contradict each other")
+                .path(path)
+                .advice("leave one of them out"));
+        }
+        self.check_addresses(path)?;
+        let store = Snapshot::open_on(disk, path, self.allow_volatile)?;
+        self.check_len(store.committed_len(), path)?;
+        Ok(Box::new(store))
+    }
+
+    /// Before anything is created or read.
+    fn check_addresses(&self, path: &Path) -> Result<()> {
         if let Some(bytes) =
             self.len.into_iter().chain([self.reserve]).find(|&bytes| bytes > isize::MAX as usize)
         {
@@ -329,23 +409,39 @@ impl AtomicOptions {
         }
         // The file is not grown to a length for which there are no addresses.
         Region::reserve(self.len.unwrap_or(0).max(self.reserve))
-            .map_err(|error| Error::from_io("open", error).path(path))?;
+            .map(drop)
+            .map_err(|error| Error::from_io("open", error).path(path))
+    }
+
+    /// Unless it may be grown, a file is as long as it is.
+    fn check_len(&self, have: u64, path: &Path) -> Result<()> {
+        let want = self.len.unwrap_or(0) as u64;
+        if want <= have || self.create {
+            return Ok(());
+        }
+        let advice = if self.read_only {
+            "ask for its own length: nothing grows that is opened for reading only"
+        } else {
+            "ask for its own length, or set create to let it grow"
+        };
+        Err(Error::new(
+            ErrorKind::OutOfRange,
+            "open",
+            format!("the file has {have} bytes, {want} were asked for"),
+        )
+        .path(path)
+        .advice(advice))
+    }
+
+    fn open_store(&self, disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn Store>> {
+        self.check_addresses(path)?;
         let mut store = self.file.clone().open_on(Arc::clone(disk), path)?;
         let have = store.committed_len();
+        self.check_len(have, path)?;
         let want = self.len.unwrap_or(0) as u64;
-        if want <= have {
-            return Ok(Box::new(store));
+        if want > have {
+            store.commit(&Batch { len_min: have, len: want, extents: &[], bytes: &[] }, Flush::Now)?;
         }
-        if !self.create {
-            return Err(Error::new(
-                ErrorKind::OutOfRange,
-                "open",
-                format!("the file has {have} bytes, {want} were asked for"),
-            )
-            .path(path)
-            .advice("ask for its own length, or set create to let it grow"));
-        }
-        store.commit(&Batch { len_min: have, len: want, extents: &[], bytes: &[] }, Flush::Now)?;
         Ok(Box::new(store))
     }
 }

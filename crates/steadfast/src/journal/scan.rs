@@ -79,8 +79,8 @@ impl From<io::Error> for ScanError {
     }
 }
 
-/// Reads the journal in `file`.
-pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
+/// What stands before the halves of the journal in `file`: what it is, and where its chain begins.
+pub(crate) fn head(file: &dyn DiskFile) -> Result<(FileHeader, Anchor), ScanError> {
     let mut block = vec![0; BLOCK_BYTES as usize];
     let count = file.read_at(&mut block, 0)?;
     let header = FileHeader::decode(&block[..count]).map_err(ScanError::Header)?;
@@ -100,45 +100,71 @@ pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
             anchor = Some(found);
         }
     }
-    let anchor = anchor.ok_or(ScanError::NoAnchor)?;
+    Ok((header, anchor.ok_or(ScanError::NoAnchor)?))
+}
+
+/// Reads the journal in `file`.
+pub(crate) fn scan(file: &dyn DiskFile) -> Result<Scan, ScanError> {
+    let (header, anchor) = head(file)?;
     let mut scan = Scan { header, anchor, records: Vec::new(), torn_tail: false, corrupt: None };
+    let mut chain =
+        Chain { position: anchor.position.get(), predecessor: anchor.predecessor.get(), crossed: false };
+    chain.follow(file, &mut scan)?;
 
-    let mut position = anchor.position.get();
-    let mut predecessor = anchor.predecessor.get();
-    let mut crossed = false;
-    loop {
-        let next = record_at(file, &header, position, predecessor, scan.last())?;
-        let next = match next {
-            None if holds!("scan: the chain crosses once", !crossed) => {
-                // The record did not fit here: the chain may go on at the start of the other half, once.
-                let here = header.half_of(position - 1).unwrap_or(0);
-                let other = header.half_start(1 - here);
-                // no check: the same place would be read twice
-                let across = if position == header.half_start(1) && anchor.position.get() == position {
-                    None
-                } else {
-                    record_at(file, &header, other, predecessor, scan.last())?
-                };
-                crossed = across.is_some();
-                across
-            }
-            next => next,
-        };
-        let Some(record) = next else { break };
-        position = record.placed.position + super::format::padded(record.placed.header.record_bytes.get());
-        predecessor = record.placed.header.link();
-        scan.records.push(record);
+    let across = header.half_start(1 - header.half_of(chain.position - 1).unwrap_or(0));
+    let end = End { places: [chain.position, across], predecessor: chain.predecessor, last: scan.last() };
+    let mut evidence = search(file, &header, &end)?;
+    // no check: beside a live writer records come while the search is under way, and the chain goes on by them
+    if evidence.durable_through > end.last {
+        chain.follow(file, &mut scan)?;
+        evidence.begun = evidence.begun.filter(|_| scan.last() == end.last); // no check: it is only told
     }
-
-    let across = header.half_start(1 - header.half_of(position - 1).unwrap_or(0));
-    let end = End { places: [position, across], predecessor, last: scan.last() };
-    let evidence = search(file, &header, &end)?;
     scan.torn_tail = evidence.begun.is_some();
     if !holds!("scan: nothing durable is missing", evidence.durable_through <= scan.last()) {
-        let (position, id) = evidence.begun.unwrap_or((position, scan.last() + 1));
+        let (position, id) = evidence.begun.unwrap_or((chain.position, scan.last() + 1));
         scan.corrupt = Some(Gap { position, id, durable_through: evidence.durable_through });
     }
     Ok(scan)
+}
+
+/// How far a chain was followed.
+struct Chain {
+    /// Where the next record stands, if it fits there.
+    position: u64,
+    predecessor: u64,
+    crossed: bool,
+}
+
+impl Chain {
+    /// Follows it record by record to its end.
+    fn follow(&mut self, file: &dyn DiskFile, scan: &mut Scan) -> io::Result<()> {
+        let (header, anchor) = (scan.header, scan.anchor);
+        loop {
+            let next = record_at(file, &header, self.position, self.predecessor, scan.last())?;
+            let next = match next {
+                None if holds!("scan: the chain crosses once", !self.crossed) => {
+                    // The record did not fit here: the chain may go on at the start of the other half, once.
+                    let here = header.half_of(self.position - 1).unwrap_or(0);
+                    let other = header.half_start(1 - here);
+                    let start = anchor.position.get();
+                    // no check: the same place would be read twice
+                    let across = if self.position == header.half_start(1) && start == self.position {
+                        None
+                    } else {
+                        record_at(file, &header, other, self.predecessor, scan.last())?
+                    };
+                    self.crossed = across.is_some();
+                    across
+                }
+                next => next,
+            };
+            let Some(record) = next else { return Ok(()) };
+            self.position =
+                record.placed.position + super::format::padded(record.placed.header.record_bytes.get());
+            self.predecessor = record.placed.header.link();
+            scan.records.push(record);
+        }
+    }
 }
 
 /// The whole record at `position` that follows `predecessor`, if one stands there.

@@ -92,6 +92,8 @@ pub(super) fn by_path(options: &MappingOptions, path: &Path) -> Result<Opened> {
             } else {
                 continue;
             }
+        } else {
+            tell_of_journal(opened.fd(), opened.path.as_deref());
         }
         return Ok(opened);
     }
@@ -132,6 +134,8 @@ pub(super) fn by_fd(options: &MappingOptions, fd: BorrowedFd<'_>, path: Option<P
     if options.is_shared_writer() {
         take_lock(fd.as_fd(), path.as_deref(), options.lock_timeout)?;
         refuse_waiting_journal(fd.as_fd(), path.as_deref())?;
+    } else {
+        tell_of_journal(fd.as_fd(), path.as_deref());
     }
     Ok(Opened { fd, path, created: None })
 }
@@ -283,15 +287,32 @@ fn is_locked(fd: BorrowedFd<'_>) -> Error {
     .advice("close it there, wait with `lock_timeout`, or map it for reading")
 }
 
-/// We hold the lock, so nobody commits: a mark or a journal is what somebody who died has left.
-fn refuse_waiting_journal(fd: BorrowedFd<'_>, path: Option<&Path>) -> Result<()> {
+/// A mark, and a journal beside the file: it is open for commits, or was when its writer ended.
+fn find_journal(fd: BorrowedFd<'_>, path: Option<&Path>) -> (Option<PathBuf>, bool) {
     let marked = match fs::fgetxattr(fd, MARK, &mut [0_u8; 256]) {
         Ok(_) | Err(Errno::RANGE) => true,
         // No such attribute, or a file system without attributes.
         Err(_) => false,
     };
     let journal = path.map(names::journal);
-    let found = journal.filter(|journal| journal.symlink_metadata().is_ok());
+    (journal.filter(|journal| journal.symlink_metadata().is_ok()), marked)
+}
+
+/// Reading is allowed; but what is read is not the last commit.
+fn tell_of_journal(fd: BorrowedFd<'_>, path: Option<&Path>) {
+    let (found, marked) = find_journal(fd, path);
+    if found.is_some() || marked {
+        log::info!(
+            "{}: mapped for reading while commits stand in its journal: this is the plain file, perhaps in the middle of a \
+             checkpoint; `AtomicMapping::options().read_only(true)` shows the last commit",
+            path.unwrap_or(Path::new("a file")).display()
+        );
+    }
+}
+
+/// We hold the lock, so nobody commits: a mark or a journal is what somebody who died has left.
+fn refuse_waiting_journal(fd: BorrowedFd<'_>, path: Option<&Path>) -> Result<()> {
+    let (found, marked) = find_journal(fd, path);
     let reason = match (&found, marked) {
         (None, false) => return Ok(()),
         (Some(journal), _) => format!("the journal {} waits for recovery", journal.display()),

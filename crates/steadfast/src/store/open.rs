@@ -102,15 +102,7 @@ fn lock_file(disk: &Arc<dyn Disk>, asked: &Path, options: &JournaledFileOptions)
     for _ in 0..RENAMED_TRIES {
         let failed = |error| Error::from_io("open", error).path(asked);
         let path = disk.resolve(asked).map_err(failed)?;
-        if names::is_companion(&path) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "open",
-                "its name is one that journals have: it may be the journal of a file that is open",
-            )
-            .path(path)
-            .advice("give the data file's name, or rename the file"));
-        }
+        refuse_companion(&path)?;
         let (data, created) = open_data(disk, &path, options)?;
         let stat = data.stat().map_err(failed)?;
         refuse_unfit(disk, &path, &stat, options).inspect_err(|_| {
@@ -168,6 +160,19 @@ fn umask() -> u32 {
             u32::from_str_radix(line.trim(), 8).ok()
         })
         .unwrap_or(0o022)
+}
+
+pub(super) fn refuse_companion(path: &Path) -> Result<()> {
+    if !names::is_companion(path) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        "open",
+        "its name is one that journals have: it may be the journal of a file that is open",
+    )
+    .path(path)
+    .advice("give the data file's name, or rename the file"))
 }
 
 pub(super) fn refuse_unless_regular(path: &Path, stat: &FileStat) -> Result<()> {

@@ -12,6 +12,7 @@ mod copies;
 mod failing;
 mod images;
 mod matrix;
+mod readers;
 mod script;
 mod secrets;
 mod ways_out;

@@ -14,6 +14,7 @@
 //! | `kill` | kills itself (SIGKILL) |
 //! | `anywhere` | from here on accepts a file that is mounted by itself |
 //! | `refused` | opens once more and prints the error |
+//! | `reads` | opens for reading and prints which commit it sees, or the error |
 //!
 //! `load` and `view` as first word say how it opens; without them it loads.
 #![allow(dead_code, reason = "each test file plays on a part of the stage")]
@@ -112,7 +113,7 @@ pub(crate) fn picture(folder: &Path) -> Picture {
     fs::read_dir(folder).unwrap().map(|entry| describe(entry.unwrap())).collect()
 }
 
-fn sum(bytes: &[u8]) -> u64 {
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
     // FNV-1a.
     bytes
         .iter()
@@ -233,6 +234,10 @@ pub(crate) fn as_another_process() {
                 let error = open(verb, options.clone(), &path).unwrap_err();
                 say(&format!("{:?}|{error}", error.kind()));
             }
+            "reads" => match self::options().read_only(true).load(&path) {
+                Ok(map) => say(&format!("commit {}, sum {:x}", map.status().last, sum(&map))),
+                Err(error) => say(&format!("{:?}|{error}", error.kind())),
+            },
             "kill" => {
                 let me = rustix::process::getpid();
                 rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
@@ -332,6 +337,13 @@ pub(crate) fn crash(path: &Path, script: &str) {
 /// What an open by a user without rights is told: kind and message. `None`, and a word about it, where that cannot be
 /// tried here.
 pub(crate) fn refusal_for_nobody(path: &Path) -> Option<(String, String)> {
+    let heard = heard_by_nobody("refused", path)?;
+    let (kind, text) = heard.split_once('|').unwrap();
+    Some((kind.to_owned(), text.to_owned()))
+}
+
+/// What a process of a user without rights says that follows the script, likewise.
+pub(crate) fn heard_by_nobody(script: &str, path: &Path) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         lacking("root, to become another user");
         return None;
@@ -343,9 +355,7 @@ pub(crate) fn refusal_for_nobody(path: &Path) -> Option<(String, String)> {
             return None;
         }
     }
-    let heard = other_process("refused", path, Some(NOBODY)).hear();
-    let (kind, text) = heard.split_once('|').unwrap();
-    Some((kind.to_owned(), text.to_owned()))
+    Some(other_process(script, path, Some(NOBODY)).hear())
 }
 
 pub(crate) fn lacking(what: &str) {

@@ -31,6 +31,9 @@ struct How {
     restat: Option<fn(&Path, &mut FileStat)>,
     /// What happens just before records are synced for the first time.
     before_records: Mutex<Option<Hand>>,
+    /// What happens just before the call of this number of those that a reader makes.
+    before_call: Mutex<Option<Hand>>,
+    calls_left: AtomicU32,
     /// So many times pages are not dropped: somebody maps them.
     held_pages: AtomicU32,
     /// No direct I/O: a durable write is a write and a sync.
@@ -73,6 +76,30 @@ impl Watched {
         Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
     }
 
+    /// The hand comes at the `call`-th call that a reader makes.
+    pub(super) fn before_call(
+        disk: &SimDisk,
+        call: u32,
+        hand: impl FnOnce(&SimDisk) + Send + 'static,
+    ) -> Arc<Watched> {
+        let before_call = Mutex::new(Some(Box::new(hand) as Hand));
+        let how = How { before_call, calls_left: AtomicU32::new(call), ..How::default() };
+        Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
+    }
+
+    /// Did so few calls come that the hand never had its turn?
+    pub(super) fn never_came(&self) -> bool {
+        self.how.calls_left.load(Ordering::Relaxed) > 0
+    }
+
+    fn count_call(&self) {
+        let left = self.how.calls_left.load(Ordering::Relaxed);
+        self.how.calls_left.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left == 1 {
+            self.lend_hand(&self.how.before_call);
+        }
+    }
+
     pub(super) fn through_the_page_cache(disk: &SimDisk) -> Arc<Watched> {
         let how = How { page_cache_only: true, ..How::default() };
         Arc::new(Watched { disk: disk.clone(), how: Arc::new(how) })
@@ -109,6 +136,7 @@ impl Watched {
 
 impl Disk for Watched {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        self.count_call();
         let reads_journal = access == Access::Read && path == Path::new(JOURNAL);
         if reads_journal {
             self.lend_hand(&self.how.before_journal);
@@ -121,6 +149,7 @@ impl Disk for Watched {
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        self.count_call();
         Ok(self.said(path, self.disk.stat(path)?))
     }
 
@@ -154,10 +183,12 @@ struct WatchedFile {
 
 impl DiskFile for WatchedFile {
     fn stat(&self) -> io::Result<FileStat> {
+        self.disk.count_call();
         Ok(self.disk.said(&self.path, self.file.stat()?))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.count_call();
         self.file.read_at(buf, offset)
     }
 
@@ -193,6 +224,7 @@ impl DiskFile for WatchedFile {
         if point == SyncPoint::Record {
             self.disk.lend_hand(&self.disk.how.before_records);
         }
+        self.disk.count_call();
         self.file.sync_data(point)
     }
 
@@ -210,6 +242,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn mark(&self) -> io::Result<Option<Vec<u8>>> {
+        self.disk.count_call();
         self.file.mark()
     }
 

@@ -62,7 +62,8 @@ impl Working {
         // Addresses first: where there are not enough of them, nothing need be read.
         let region = Region::reserve_as(pages(len).map_err(failed)?.max(reserve), options).map_err(failed)?;
         let committed = if split {
-            let memory = File::from(sys::memfd::create("steadfast").map_err(|error| failed(error.into()))?);
+            let memory =
+                File::from(sys::memfd::create_uncut("steadfast").map_err(|error| failed(error.into()))?);
             committed::lengthen(&memory, pages(len).map_err(failed)?).map_err(failed)?;
             fill(store, &mut |piece, at| writing(|| memory.write_all_at(piece, at as u64)).map_err(failed))?;
             Committed::in_memory(memory)

@@ -50,7 +50,7 @@ impl Working {
         if self.undo.is_none() {
             return Ok(());
         }
-        let memory = File::from(sys::memfd::create("steadfast")?);
+        let memory = File::from(sys::memfd::create_uncut("steadfast")?);
         committed::lengthen(&memory, self.mapped)?;
         // Where the kernel refuses such a mapping (overcommitted memory), it is to do so before the present one is gone.
         Region::reserve(self.mapped)?.place_file(0..self.mapped, memory.as_fd(), 0, STORES, PRIVATE)?;
