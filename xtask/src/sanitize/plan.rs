@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 31] = [
+const FILES: [(&str, Verdict, Verdict); 32] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -61,6 +61,7 @@ const FILES: [(&str, Verdict, Verdict); 31] = [
     ("one_call", Long, Not(ONE_THREAD)),
     ("one_writer", Long, Long),
     ("planted", Not(PLANTED), Not(PLANTED)),
+    ("readers", Long, Long),
     ("scrub", Long, Not(ONE_THREAD)),
     ("store_background", Short, Short),
     ("tickets", Short, Short),
