@@ -29,6 +29,10 @@ const BUS_MCEERR_AR: i32 = 4;
 const BLOCK_PAGES: usize = 512;
 const BLOCK_GROWS: usize = 8;
 
+/// So many single pages of one span are covered, and then blocks at once. Each takes two of the mappings that a process may have (65,530 by
+/// default, vm.max_map_count), and once there is one too many the kernel makes none at all, not even one that replaces thousands.
+const PIECES_MAX: usize = 8192;
+
 /// The page's size, asked for before the first handler is installed.
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(4096);
 
@@ -97,8 +101,10 @@ pub(super) unsafe fn answer(slot: &Slot, offset: usize, code: i32) -> bool {
 /// As for [`answer`].
 unsafe fn cover_pages(slot: &Slot, here: usize, file_end: usize, page: usize, cause: Cause) -> bool {
     let hidden = Hidden::from_bits(slot.hidden.load(Ordering::SeqCst));
-    let mut bytes = here..here + page;
     let mut block = BLOCK_PAGES.saturating_mul(page);
+    let around = |block: usize| here / block * block..(here / block + 1).saturating_mul(block).min(file_end);
+    let is_piece = slot.pieces.fetch_add(1, Ordering::SeqCst) < PIECES_MAX || here >= file_end;
+    let mut bytes = if is_piece { here..here + page } else { around(block) };
     loop {
         let pages = bytes.start / page..bytes.end.div_ceil(page);
         if !slot.damage.note_pages(pages.clone(), cause) {
@@ -109,12 +115,14 @@ unsafe fn cover_pages(slot: &Slot, here: usize, file_end: usize, page: usize, ca
             // As for a tail.
             return slot.damage.note_pages(pages, cause);
         }
-        let wider = here / block * block..(here / block + 1).saturating_mul(block).min(file_end);
+        if !is_piece || bytes.len() > page {
+            block = block.saturating_mul(BLOCK_GROWS);
+        }
+        let wider = around(block);
         if here >= file_end || (bytes.start <= wider.start && wider.end <= bytes.end) {
             return false;
         }
         bytes = wider;
-        block = block.saturating_mul(BLOCK_GROWS);
     }
 }
 

@@ -61,6 +61,9 @@ impl Guard {
             damaged.push(next);
         }
         self.slot.damage.forget(bytes, page);
+        if self.slot.damage.is_none() {
+            self.slot.pieces.store(0, Ordering::SeqCst);
+        }
         damaged
     }
 
