@@ -126,7 +126,9 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
                 figures.violations += tally.signal_deaths;
                 figures.parts.push(tally);
             }
-            Err(Failure::Lacking(what)) if options.only.is_empty() => figures.lacking.push(format!("{what} ({part})")),
+            Err(Failure::Lacking(what)) if options.only.is_empty() => {
+                figures.lacking.push(format!("{what} ({part})"))
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -171,7 +173,10 @@ fn try_part(
             guard: !options.unguarded,
         };
         let again = |what: String| {
-            Failure::Violation(format!("hands --only {part} --seed {} --first N --rounds 1, {what}", options.seed))
+            Failure::Violation(format!(
+                "hands --only {part} --seed {} --first N --rounds 1, {what}",
+                options.seed
+            ))
         };
         match hand::play(program, &rounds, &control, ground, &mut tally) {
             Ok(End::Well) => first = rounds.end,
@@ -198,8 +203,27 @@ fn try_part(
     Ok(tally)
 }
 
+/// What is lacking for a quota: the limit on file sizes stands in for it.
+fn quota(ground: &mut Ground) -> Result<String, Failure> {
+    let make = ["-O", "quota,project", "-E", "quotatype=prjquota"];
+    match ground.ext4("ext4-quota", &make, "prjquota") {
+        Ok(_) => Ok("a way to set the project quota that its ext4 could have (full)".into()),
+        Err(Failure::Lacking(what)) => {
+            let line = what.lines().next().unwrap_or_default();
+            Ok(format!(
+                "project quotas: {line} (the kernel needs QFMT_V2 for ext4, XFS_QUOTA for XFS) (full)"
+            ))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Where the files of a part are, in turn.
-fn places(part: Part, ground: &mut Ground, lacking: &mut Vec<String>) -> Result<Vec<(Place, PathBuf)>, Failure> {
+fn places(
+    part: Part,
+    ground: &mut Ground,
+    lacking: &mut Vec<String>,
+) -> Result<Vec<(Place, PathBuf)>, Failure> {
     let on_disk = ground.path().to_owned();
     match part {
         Part::Truncate => {
@@ -215,19 +239,14 @@ fn places(part: Part, ground: &mut Ground, lacking: &mut Vec<String>) -> Result<
         Part::Eio => Ok(vec![(Place::Served, ground.serve()?)]),
         Part::Full => {
             let mut places = vec![(Place::Limited, on_disk)];
-            let quota = ["-O", "quota,project", "-E", "quotatype=prjquota"];
-            let tried = [
-                ground.memory(),
-                ground.ext4("ext4", &[], ""),
-                ground.ext4("ext4-quota", &quota, "prjquota"),
-            ];
-            for place in tried {
+            for place in [ground.memory(), ground.ext4("ext4", &[], "")] {
                 match place {
                     Ok(at) => places.push((Place::Small, at)),
                     Err(Failure::Lacking(what)) => lacking.push(format!("{what} ({part})")),
                     Err(failure) => return Err(failure),
                 }
             }
+            lacking.push(quota(ground)?);
             Ok(places)
         }
     }

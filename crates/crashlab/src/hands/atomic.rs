@@ -45,6 +45,10 @@ pub(super) struct Live {
     pending: bool,
     /// What must be found, at least.
     pub(super) durable: usize,
+    /// A rollback failed, and it is not said whether before it began or after: until one succeeds nothing is known of memory.
+    unsure: bool,
+    /// What the last commit that was refused was told.
+    refusal: String,
     /// Commits are refused from here on.
     latched: bool,
     /// Nothing was opened since it was made or closed: a plain file.
@@ -56,7 +60,8 @@ pub(super) struct Live {
 /// Does the work, and judges it.
 pub(super) fn play(round: &Round<'_>, folder: &Path) -> Result<Counts, String> {
     let counts = Mutex::new(Counts::default());
-    let maps: &[usize] = if matches!(round.place, Place::Small | Place::Limited) { &[0, 1, 3] } else { &[0, 3] };
+    let maps: &[usize] =
+        if matches!(round.place, Place::Small | Place::Limited) { &[0, 1, 3] } else { &[0, 3] };
     let begin = |&map: &usize| {
         let script = Script { seed: round.plan.seed, map, pages_max: PAGES_MAX };
         let path = folder.join(script.name());
@@ -105,6 +110,8 @@ impl Live {
             done: 0,
             pending: false,
             durable: 0,
+            unsure: false,
+            refusal: String::new(),
             latched: false,
             closed: true,
             may_open: true,
@@ -156,7 +163,11 @@ impl Side<'_> {
                 live.map = Some(map);
                 Ok(())
             }
-            Err(error) => self.expect("an open", &error, &[ErrorKind::NotFound, ErrorKind::Identity, ErrorKind::NoSpace]),
+            Err(error) => self.expect(
+                "an open",
+                &error,
+                &[ErrorKind::NotFound, ErrorKind::Identity, ErrorKind::NoSpace],
+            ),
         }
     }
 
@@ -234,7 +245,7 @@ impl Side<'_> {
     fn judge(&self, live: &Live, at: usize, bytes: &[u8]) -> Outcome {
         self.count(|counts| counts.loads += 1);
         let want = &live.working[at..at + bytes.len()];
-        if bytes == want {
+        if bytes == want || live.unsure {
             return Ok(());
         }
         let begun = self.begun();
@@ -264,7 +275,12 @@ impl Side<'_> {
             Some(map) if !self.is_view() => {
                 map.check().map_err(|error| violated("memory of a loaded map", &error))?;
                 if map.len() != live.working.len() {
-                    return Err(format!("{} has {} bytes for {}", self.script.name(), map.len(), live.working.len()));
+                    return Err(format!(
+                        "{} has {} bytes for {}",
+                        self.script.name(),
+                        map.len(),
+                        live.working.len()
+                    ));
                 }
                 self.judge(&live, 0, map)
             }
@@ -273,6 +289,9 @@ impl Side<'_> {
     }
 
     fn commit(&self, live: &mut Live) -> Outcome {
+        if live.unsure {
+            return self.roll_back(live);
+        }
         let Some(map) = live.map.as_mut() else { return Ok(()) };
         let n = live.done + 1;
         let change = self.script.change(n, live.states[live.done].len());
@@ -296,7 +315,9 @@ impl Side<'_> {
             Way::Ticket => (map.commit_async().and_then(|ticket| ticket.wait()), true),
         };
         match outcome {
-            Ok(_) if live.latched => Err(format!("{}: a commit after one that said that none will be", self.script.name())),
+            Ok(_) if live.latched => {
+                Err(format!("{}: a commit after one that said that none will be", self.script.name()))
+            }
             Ok(_) => {
                 self.count(|counts| counts.commits += 1);
                 live.done = n;
@@ -308,8 +329,11 @@ impl Side<'_> {
             }
             Err(error) => {
                 self.count(|counts| counts.commits_refused += 1);
-                live.latched |=
-                    matches!(error.kind(), ErrorKind::ForeignChange | ErrorKind::Latched | ErrorKind::InDoubt);
+                live.refusal = error.to_string();
+                live.latched |= matches!(
+                    error.kind(),
+                    ErrorKind::ForeignChange | ErrorKind::Latched | ErrorKind::InDoubt
+                );
                 self.expect("a commit", &error, &[])
             }
         }
@@ -340,9 +364,13 @@ impl Side<'_> {
             Ok(()) => {
                 live.working.clone_from(&live.states[live.done]);
                 live.pending = false;
+                live.unsure = false;
                 Ok(())
             }
-            Err(error) => self.expect("a rollback", &error, &[]),
+            Err(error) => {
+                live.unsure |= self.is_view();
+                self.expect("a rollback", &error, &[])
+            }
         }
     }
 
@@ -368,6 +396,8 @@ impl Side<'_> {
         }
         self.count(|counts| counts.refreshed += u64::from(damaged));
         match map.refresh() {
+            // What was stored plainly to damaged pages is lost, and the change is to be made again as a whole.
+            Ok(()) if damaged && live.pending => self.roll_back(live),
             Ok(()) => Ok(()),
             Err(error) => {
                 live.latched |= error.kind() == ErrorKind::ForeignChange;
@@ -378,7 +408,7 @@ impl Side<'_> {
 
     fn close(&self, live: &mut Live) -> Outcome {
         let Some(map) = live.map.take() else { return Ok(()) };
-        live.pending = false;
+        (live.pending, live.unsure) = (false, false);
         live.working.clone_from(&live.states[live.done]);
         match map.close() {
             Ok(()) => {
@@ -400,10 +430,24 @@ impl Side<'_> {
         let (begun, place) = (self.begun(), self.round.place);
         {
             let live = &mut *self.write();
-            if matches!(place, Place::Small | Place::Limited) && live.map.is_some() && live.pending {
-                self.commit(live).map_err(|why| format!("there is space again: {why}"))?;
-                if live.pending {
-                    return Err(format!("there is space again, and {} is refused the same commit", self.script.name()));
+            let damaged = self.is_view() && live.map.as_ref().is_some_and(|map| map.check().is_err());
+            if matches!(place, Place::Small | Place::Limited) && (live.pending || live.unsure) {
+                if damaged || live.unsure {
+                    // A hole that got no block: what was stored there is lost, and the change is made again.
+                    self.roll_back(live)?;
+                }
+                // What failed in the background meanwhile is told once.
+                for _ in 0..2 {
+                    if live.pending || live.unsure || damaged {
+                        self.commit(live).map_err(|why| format!("there is space again: {why}"))?;
+                    }
+                }
+                if live.pending || live.unsure {
+                    let name = self.script.name();
+                    return Err(format!(
+                        "there is space again, and {name} is refused the same commit: {}",
+                        live.refusal
+                    ));
                 }
             }
             live.map = None;

@@ -79,10 +79,9 @@ impl Round<'_> {
     pub(super) fn made_good(&self) -> Result<(), String> {
         self.control.set(Word::Over, self.number + 1);
         let started = Instant::now();
-        let good = self.control.wait(
-            |control| control.get(Word::Good) == self.number + 1,
-            || started.elapsed() < PATIENCE,
-        );
+        let good = self
+            .control
+            .wait(|control| control.get(Word::Good) == self.number + 1, || started.elapsed() < PATIENCE);
         self.limit(None);
         if good { Ok(()) } else { Err("rig: the other hand does not end".into()) }
     }

@@ -58,7 +58,11 @@ impl Control {
     }
 
     /// Waits until `done`; `go_on` is asked now and then whether it still makes sense. Says whether it is done.
-    pub(super) fn wait(&self, mut done: impl FnMut(&Control) -> bool, mut go_on: impl FnMut() -> bool) -> bool {
+    pub(super) fn wait(
+        &self,
+        mut done: impl FnMut(&Control) -> bool,
+        mut go_on: impl FnMut() -> bool,
+    ) -> bool {
         let mut looks = 0_u32;
         loop {
             if done(self) {

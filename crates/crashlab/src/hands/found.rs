@@ -20,11 +20,16 @@ pub(super) fn judge(side: &Side<'_>, live: &Live, round: &Round<'_>, begun: u64)
     let name = side.script.name();
     let path = &side.path;
     let named = |why: String| format!("{name}: {why}");
-    if journal_of(path).exists() {
-        recorded(path, live, round.scratch).map_err(named)?;
-        side.count(|counts| counts.journals_judged += 1);
-    }
     let foreign = begun > 0 && matches!(round.place, Place::Disk | Place::Memory);
+    if journal_of(path).exists() {
+        // A look at the file cannot see what is cut and made longer between two looks, and a view has no memory of its own to tell by.
+        let lost = |at: u64| foreign && side.script.is_view() && round.plan.takes(at, 0..begun);
+        let zeros = recorded(path, live, round.scratch, lost).map_err(named)?;
+        side.count(|counts| {
+            counts.journals_judged += 1;
+            counts.zeros_recorded += u64::from(zeros);
+        });
+    }
     if foreign {
         recover_after_hands(path, live, round.plan, begun).map_err(named)?;
     } else {
@@ -54,28 +59,35 @@ fn whole_commit(bytes: &[u8], live: &Live) -> Result<(), String> {
 }
 
 /// The records of a journal, laid over a file that nothing else was ever in: whatever they say is of one commit, and no zeros stand for bytes that
-/// were taken away.
-fn recorded(path: &Path, live: &Live, scratch: &Path) -> Result<(), String> {
+/// were taken away. Says whether zeros stand where something was `lost`.
+fn recorded(path: &Path, live: &Live, scratch: &Path, lost: impl Fn(u64) -> bool) -> Result<bool, String> {
     let rig = |error: std::io::Error| format!("rig: a canvas: {error}");
     let folder = tempfile::tempdir_in(scratch).map_err(rig)?;
     let canvas = folder.path().join("canvas");
     fs::copy(journal_of(path), journal_of(&canvas)).map_err(rig)?;
     fs::write(&canvas, vec![CANVAS; PAGES_MAX * PAGE]).map_err(rig)?;
-    let recovery = recover(&canvas, Resolution::Adopt).map_err(|error| violated("its journal cannot be adopted", &error))?;
+    let recovery = recover(&canvas, Resolution::Adopt)
+        .map_err(|error| violated("its journal cannot be adopted", &error))?;
     if recovery.replayed_commits == 0 {
-        return Ok(());
+        return Ok(false);
     }
     let bytes = fs::read(&canvas).map_err(rig)?;
-    says_one_commit(&bytes, &live.states[live.durable..])
+    let allowed = &live.states[live.durable..];
+    match says_one_commit(&bytes, allowed, |_| false) {
+        Ok(()) => Ok(false),
+        Err(_) => says_one_commit(&bytes, allowed, lost).map(|()| true),
+    }
 }
 
-/// Every byte that is no canvas is of one of these states.
-fn says_one_commit(bytes: &[u8], allowed: &[Vec<u8>]) -> Result<(), String> {
+/// Every byte that is no canvas is of one of these states, or zero where something was `lost`.
+fn says_one_commit(bytes: &[u8], allowed: &[Vec<u8>], lost: impl Fn(u64) -> bool) -> Result<(), String> {
     let differs = |state: &Vec<u8>| {
         if state.len() != bytes.len() {
             return Some(format!("a length of {} for {}", bytes.len(), state.len()));
         }
-        let at = bytes.iter().zip(state).position(|(&byte, &want)| byte != want && byte != CANVAS)?;
+        let wrong =
+            |at: usize| bytes[at] != state[at] && bytes[at] != CANVAS && !(bytes[at] == 0 && lost(at as u64));
+        let at = (0..bytes.len()).find(|&at| wrong(at))?;
         Some(format!("byte {at} is {} for {}", bytes[at], state[at]))
     };
     let mut why = String::new();
@@ -100,7 +112,8 @@ fn copied(path: &Path, live: &Live, scratch: &Path) -> Result<(), String> {
     }
     let mut mark = [0; 256];
     if let Ok(len) = rustix::fs::lgetxattr(path, "user.steadfast", &mut mark[..]) {
-        let copied = rustix::fs::lsetxattr(&copy, "user.steadfast", &mark[..len], rustix::fs::XattrFlags::empty());
+        let copied =
+            rustix::fs::lsetxattr(&copy, "user.steadfast", &mark[..len], rustix::fs::XattrFlags::empty());
         copied.map_err(|error| rig(error.into()))?;
     }
     recover(&copy, Resolution::Replay).map_err(|error| violated("a recovery of a copy", &error))?;
@@ -116,7 +129,8 @@ fn recover_after_hands(path: &Path, live: &Live, plan: &Plan, begun: u64) -> Res
         fs::write(path, b"").map_err(|error| format!("rig: {error}"))?;
     }
     let how = if plan.seed.is_multiple_of(2) { Resolution::Adopt } else { Resolution::Discard };
-    recover(path, how).map_err(|error| violated(&format!("a recovery by {how:?} after the round"), &error))?;
+    recover(path, how)
+        .map_err(|error| violated(&format!("a recovery by {how:?} after the round"), &error))?;
     if how == Resolution::Discard || renamed {
         return Ok(());
     }
@@ -125,7 +139,12 @@ fn recover_after_hands(path: &Path, live: &Live, plan: &Plan, begun: u64) -> Res
 }
 
 /// Bytes that nobody took are those of one of these states.
-fn left_alone(bytes: &[u8], allowed: &[Vec<u8>], resized: bool, taken: impl Fn(u64) -> bool) -> Result<(), String> {
+fn left_alone(
+    bytes: &[u8],
+    allowed: &[Vec<u8>],
+    resized: bool,
+    taken: impl Fn(u64) -> bool,
+) -> Result<(), String> {
     let differs = |state: &Vec<u8>| {
         if !resized && state.len() != bytes.len() {
             return Some(format!("a length of {} for {}", bytes.len(), state.len()));
@@ -167,9 +186,12 @@ mod tests {
     #[test]
     fn zeros_in_a_journal_that_no_commit_made_are_noticed() {
         let states = [vec![1, 2, 3], vec![1, 9, 3]];
-        assert!(says_one_commit(&[CANVAS, 9, CANVAS], &states).is_ok());
-        assert!(says_one_commit(&[CANVAS, 0, CANVAS], &states).is_err());
-        assert!(says_one_commit(&[CANVAS, 9], &states).is_err());
+        let nothing = |_| false;
+        assert!(says_one_commit(&[CANVAS, 9, CANVAS], &states, nothing).is_ok());
+        assert!(says_one_commit(&[CANVAS, 0, CANVAS], &states, nothing).is_err());
+        assert!(says_one_commit(&[CANVAS, 9], &states, nothing).is_err());
+        assert!(says_one_commit(&[CANVAS, 0, CANVAS], &states, |at| at == 1).is_ok());
+        assert!(says_one_commit(&[CANVAS, 0, CANVAS], &states, |at| at == 2).is_err());
     }
 
     #[test]

@@ -129,7 +129,8 @@ fn end(mut judged: Judged, rounds: &Rounds, tally: &mut Tally) -> Result<End, Fa
                 Some(("d", rest)) => {
                     let (number, counts) = rest.split_once(' ').unwrap_or((rest, ""));
                     let number: u64 = number.parse().map_err(|error| rig("a line", error))?;
-                    let counts: Counts = serde_json::from_str(counts).map_err(|error| rig("a line", error))?;
+                    let counts: Counts =
+                        serde_json::from_str(counts).map_err(|error| rig("a line", error))?;
                     tally.counts.add(counts);
                     let plan = Plan::draw(rounds.part, rounds.seed, number);
                     let kind = format!("{:?} {:?}", plan.on, rounds.place(number).0).to_lowercase();

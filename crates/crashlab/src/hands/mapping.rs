@@ -58,7 +58,14 @@ pub(super) fn play(round: &Round<'_>, folder: &Path) -> Result<Counts, String> {
     };
     round.ready();
     let done: Vec<Outcome> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|number| scope.spawn({ let work = &work; move || work.thread(number) })).collect();
+        let threads: Vec<_> = (0..4)
+            .map(|number| {
+                scope.spawn({
+                    let work = &work;
+                    move || work.thread(number)
+                })
+            })
+            .collect();
         let ended = |thread: thread::ScopedJoinHandle<'_, Outcome>| {
             thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))
         };
@@ -151,7 +158,11 @@ impl Work<'_> {
             Place::Served => &[ErrorKind::Io, ErrorKind::WriteBack, ErrorKind::Truncated],
             Place::Small | Place::Limited => &[ErrorKind::Io, ErrorKind::NoSpace, ErrorKind::WriteBack],
         };
-        if kinds.contains(&error.kind()) { Ok(()) } else { Err(violated(&format!("{what} ({:?})", error.kind()), error)) }
+        if kinds.contains(&error.kind()) {
+            Ok(())
+        } else {
+            Err(violated(&format!("{what} ({:?})", error.kind()), error))
+        }
     }
 
     fn load(&self, random: &mut ChaCha8Rng, how: Load) -> Outcome {
@@ -195,14 +206,18 @@ impl Work<'_> {
         let still = ended == begun && begun == begun_by_now;
         if still && shorter(len) && shorter(self.file_len()) && self.round.place != Place::Served {
             if how == Load::Checked {
-                return Err(format!("bytes {at}.. beyond the file's end of {len:?} were read, and no hand was at work"));
+                return Err(format!(
+                    "bytes {at}.. beyond the file's end of {len:?} were read, and no hand was at work"
+                ));
             }
             // No fault tells of the rest of a page that the file ends in.
             self.count(|counts| counts.unnamed += 1);
         }
         self.count(|counts| counts.loads += 1);
         for ((word, found), known) in range.zip(found).zip(known) {
-            self.words.judge(self.round.plan, word, found, known, begun_by_now).map_err(|why| format!("{how:?}: {why}"))?;
+            self.words
+                .judge(self.round.plan, word, found, known, begun_by_now)
+                .map_err(|why| format!("{how:?}: {why}"))?;
         }
         Ok(())
     }
@@ -211,7 +226,9 @@ impl Work<'_> {
         let map = self.read();
         let words = map.len() / WORD;
         let Some(range) = self.pick(&map, random) else { return Ok(()) };
-        let Some(first) = (range.start..words).find(|&word| Words::owner(word) == thread) else { return Ok(()) };
+        let Some(first) = (range.start..words).find(|&word| Words::owner(word) == thread) else {
+            return Ok(());
+        };
         let count = range.len().min(Words::run_from(first)).min(words - first);
         let count = if how == Store::Atomic { 1 } else { count };
         let at = first * WORD;
@@ -309,17 +326,24 @@ impl Work<'_> {
             map.check().map_err(|error| violated("a check after a refresh", &error))?;
             let len = map.len();
             if self.file_len().is_some_and(|file| file < len as u64) {
-                return Err(format!("{len} bytes are mapped after a refresh, the file has {:?}", self.file_len()));
+                return Err(format!(
+                    "{len} bytes are mapped after a refresh, the file has {:?}",
+                    self.file_len()
+                ));
             }
             let mut shown = vec![0; len];
             map.read_at(0, &mut shown).map_err(|error| violated("a read after a refresh", &error))?;
             for (word, bytes) in shown.chunks_exact(WORD).enumerate() {
                 let found = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
                 let known = self.words.known(word);
-                self.words.judge(self.round.plan, word, found, known, begun).map_err(|why| format!("after a refresh: {why}"))?;
+                self.words
+                    .judge(self.round.plan, word, found, known, begun)
+                    .map_err(|why| format!("after a refresh: {why}"))?;
             }
             let mut filed = vec![0; len];
-            self.file.read_exact_at(&mut filed, 0).map_err(|error| format!("rig: reading the file: {error}"))?;
+            self.file
+                .read_exact_at(&mut filed, 0)
+                .map_err(|error| format!("rig: reading the file: {error}"))?;
             if self.words.are_forgotten() {
                 // After a write that failed a page is read from the device again by the next read, mapped or not.
                 map.read_at(0, &mut shown).map_err(|error| violated("a read after a refresh", &error))?;
@@ -328,11 +352,14 @@ impl Work<'_> {
 
             let len = self.round.plan.pages * PAGE;
             map.resize(len).map_err(|error| violated("a resize after the round", &error))?;
-            let stored: Vec<u8> = (0..len / WORD).flat_map(|word| self.words.begin(word).to_le_bytes()).collect();
+            let stored: Vec<u8> =
+                (0..len / WORD).flat_map(|word| self.words.begin(word).to_le_bytes()).collect();
             map.write_at(0, &stored).map_err(|error| violated("a store after the round", &error))?;
             map.redirty(..).map_err(|error| violated("redirty after the round", &error))?;
             let mut synced = map.sync(..);
-            if self.words.are_forgotten() && synced.as_ref().is_err_and(|error| error.kind() == ErrorKind::WriteBack) {
+            if self.words.are_forgotten()
+                && synced.as_ref().is_err_and(|error| error.kind() == ErrorKind::WriteBack)
+            {
                 // What was lost before is told once. The way on that the error names:
                 synced = map.redirty(..).and_then(|()| map.sync(..));
             }
@@ -341,10 +368,13 @@ impl Work<'_> {
             let mut back = vec![0; len];
             map.read_at(0, &mut back).map_err(|error| violated("a read after the round", &error))?;
             same("stored after the round, and read back", &stored, &back)?;
-            self.file.read_exact_at(&mut back, 0).map_err(|error| format!("rig: reading the file: {error}"))?;
+            self.file
+                .read_exact_at(&mut back, 0)
+                .map_err(|error| format!("rig: reading the file: {error}"))?;
             same("stored after the round, and in the file", &stored, &back)?;
             if place == Place::Served {
-                past_the_cache(path, &mut back).map_err(|error| format!("rig: reading past the cache: {error}"))?;
+                past_the_cache(path, &mut back)
+                    .map_err(|error| format!("rig: reading past the cache: {error}"))?;
                 same("stored and synced after the round, and on the device", &stored, &back)?;
             }
         }

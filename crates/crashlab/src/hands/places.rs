@@ -74,10 +74,12 @@ impl Ground {
         }
         let at = self.make("served")?;
         let files = Files::new();
-        let session =
-            files.serve(&at).map_err(|error| Failure::Lacking(format!("a FUSE mount at {}: {error}", at.display())))?;
+        let session = files
+            .serve(&at)
+            .map_err(|error| Failure::Lacking(format!("a FUSE mount at {}: {error}", at.display())))?;
         let (connections, fusectl) = self.connections()?;
-        self.served = Some(Served { files, session: Some(session), at: at.clone(), connections, _fusectl: fusectl });
+        self.served =
+            Some(Served { files, session: Some(session), at: at.clone(), connections, _fusectl: fusectl });
         Ok(at)
     }
 
@@ -118,7 +120,8 @@ impl Ground {
         output(mkfs.args(["-q", "-m", "0"]).args(make).arg(&image), 0).map_err(lacking)?;
         let at = self.make(name)?;
         let options = format!("loop,{mount}");
-        output(Command::new("mount").args(["-o", options.trim_end_matches(',')]).args([&image, &at]), 0).map_err(lacking)?;
+        output(Command::new("mount").args(["-o", options.trim_end_matches(',')]).args([&image, &at]), 0)
+            .map_err(lacking)?;
         self.small.push(Mounted(at.clone()));
         Ok(at)
     }

@@ -174,7 +174,9 @@ impl Filesystem for Files {
         state.inodes.insert(ino, Inode::default());
         state.names.insert(name.to_owned(), ino);
         match state.attr(ino) {
-            Some(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Some(attr) => {
+                reply.created(&TTL, &attr, Generation(0), FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE)
+            }
             None => reply.error(Errno::EIO),
         }
     }
@@ -265,7 +267,14 @@ impl Filesystem for Files {
         reply.written(data.len() as u32);
     }
 
-    fn flush(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         reply.ok();
     }
 
@@ -278,7 +287,14 @@ impl Filesystem for Files {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _data: bool,
+        reply: ReplyEmpty,
+    ) {
         reply.ok();
     }
 

@@ -62,11 +62,25 @@ pub struct Counts {
     pub files_judged: u64,
     /// Journals that were laid over another file, to see what is recorded.
     pub journals_judged: u64,
+    /// Journals of views that record zeros where the hand took bytes between two looks at the file: not promised, and counted.
+    #[serde(default)]
+    pub zeros_recorded: u64,
 }
 
 impl Counts {
     pub(super) fn add(&mut self, other: Counts) {
-        let Counts { loads, stores, commits, refused, commits_refused, refreshed, unnamed, files_judged, journals_judged } = other;
+        let Counts {
+            loads,
+            stores,
+            commits,
+            refused,
+            commits_refused,
+            refreshed,
+            unnamed,
+            files_judged,
+            journals_judged,
+            zeros_recorded,
+        } = other;
         self.loads += loads;
         self.stores += stores;
         self.commits += commits;
@@ -76,6 +90,7 @@ impl Counts {
         self.unnamed += unnamed;
         self.files_judged += files_judged;
         self.journals_judged += journals_judged;
+        self.zeros_recorded += zeros_recorded;
     }
 }
 
@@ -104,13 +119,23 @@ impl fmt::Display for Figures {
             of.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
         };
         for tally in &self.parts {
-            let Counts { loads, stores, commits, refused, commits_refused, refreshed, unnamed, files_judged, journals_judged } =
-                tally.counts;
+            let Counts {
+                loads,
+                stores,
+                commits,
+                refused,
+                commits_refused,
+                refreshed,
+                unnamed,
+                files_judged,
+                journals_judged,
+                zeros_recorded,
+            } = tally.counts;
             writeln!(
                 f,
                 "{}: {} rounds ({}); the other hand: {}; {loads} loads judged, {stores} stores and {commits} commits acknowledged, \
                  {refused} calls and {commits_refused} commits refused, {refreshed} times refreshed at work, {unnamed} plain loads behind \
-                 a new end within its page, {files_judged} files and {journals_judged} journals judged, {} signal deaths",
+                 a new end within its page, {files_judged} files and {journals_judged} journals judged ({zeros_recorded} of views hold zeros that were cut between two looks), {} signal deaths",
                 tally.part,
                 tally.rounds(),
                 list(&tally.rounds),

@@ -116,7 +116,14 @@ impl Words {
     }
 
     /// Is this what a word may hold? `before` was known before it was loaded, and `begun` actions had begun after.
-    pub(super) fn judge(&self, plan: &Plan, word: usize, found: u64, before: Known, begun: u64) -> Result<(), String> {
+    pub(super) fn judge(
+        &self,
+        plan: &Plan,
+        word: usize,
+        found: u64,
+        before: Known,
+        begun: u64,
+    ) -> Result<(), String> {
         let after = self.known(word);
         if before.busy || after.busy || before.next != after.next {
             // A store came between: any mix of old and new bytes.
@@ -167,7 +174,10 @@ mod tests {
         words.begin(5);
         assert!(judge(5, 7).is_ok(), "a store is under way");
         words.end(5, false, 0);
-        assert!(judge(5, value(5, 1)).is_ok() && judge(5, value(5, 2)).is_ok(), "a store that failed, in part or not");
+        assert!(
+            judge(5, value(5, 1)).is_ok() && judge(5, value(5, 2)).is_ok(),
+            "a store that failed, in part or not"
+        );
         words.begin(5);
         words.end(5, true, 0);
         assert!(judge(5, value(5, 2)).is_err(), "older than a store that succeeded");

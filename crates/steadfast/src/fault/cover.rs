@@ -180,3 +180,37 @@ fn len_of(fd: i32) -> Option<u64> {
     let stat = unsafe { stat.assume_init() };
     u64::try_from(stat.st_size).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::region::{Region, RegionOptions};
+    use rustix::mm::{MapFlags, ProtFlags};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn past_so_many_single_pages_blocks_are_covered() {
+        let page = crate::sys::page_size();
+        // Every other one of them, one by one, is more than a process may have mappings for.
+        let pages = 80_000;
+        let file = tempfile::tempfile_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        file.set_len((pages * page) as u64).unwrap();
+        let options = RegionOptions { guarded: true, ..RegionOptions::default() };
+        let mut region = Region::reserve_as(pages * page, options).unwrap();
+        region.place_file(0..pages * page, file.as_fd(), 0, ProtFlags::READ, MapFlags::SHARED).unwrap();
+        for number in (0..pages).step_by(2) {
+            let bytes = number * page..(number + 1) * page;
+            if region.first_damaged(&bytes).is_some() {
+                continue;
+            }
+            // SAFETY: as if the kernel had no page there: the mapping is this test's own, and nobody looks at it.
+            let answered =
+                unsafe { crate::fault::answer(region.as_ptr() as usize + bytes.start, BUS_ADRERR) };
+            assert!(answered, "page {number}");
+            assert!(region.first_damaged(&bytes).is_some());
+        }
+        assert!(region.first_damaged(&(page..2 * page)).is_none(), "as long as there are few, single pages");
+        let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        assert!(mappings < 3 * PIECES_MAX, "{mappings} mappings");
+    }
+}
