@@ -138,7 +138,9 @@ extern "C" fn entry<const NUMBER: usize>(
     // SAFETY: the kernel hands a handler with SA_SIGINFO one `siginfo_t`.
     let code = unsafe { (*info).si_code };
     // SAFETY: as above; for a SIGBUS that is no fault the bytes mean something else, and are not looked at.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let told = unsafe { &*info };
+    // SAFETY: as above.
+    let address = unsafe { told.si_addr() } as usize;
     // SAFETY: this is a SIGBUS handler, and that is what the kernel told it.
     let answered = unsafe { answer(address, code) };
     // SAFETY: as above.
@@ -153,7 +155,9 @@ fn ask_before(number: usize, signal: libc::c_int, info: *mut libc::siginfo_t, co
     let before = BEFORE.get(number).filter(|before| before.known.load(Ordering::SeqCst));
     let Some(before) = before else { return end(info) };
     // SAFETY: it was written before `known` was set, and is never written again.
-    let action = unsafe { (*before.action.get()).assume_init_ref() };
+    let action = unsafe { &*before.action.get() };
+    // SAFETY: as above.
+    let action = unsafe { action.assume_init_ref() };
     // SAFETY: the kernel hands a handler with SA_SIGINFO one `siginfo_t`.
     let is_fault = unsafe { (*info).si_code } > 0;
     match action.sa_sigaction {
