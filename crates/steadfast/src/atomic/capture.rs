@@ -174,6 +174,8 @@ impl AtomicMapping {
         let page = sys::page_size();
         // Memory is about to be compared with what the store keeps.
         self.store.check_unchanged()?;
+        // A commit that was refused because a page of that could not be had succeeds once it can.
+        self.working.look_anew();
         self.refuse_any_damage("commit")?;
         self.working.find_changes(self.len, !self.lent_raw);
         // What was declared is recorded although the kernel may not have seen it: a device may have stored it.
