@@ -33,7 +33,7 @@ pub(super) fn store(mapping: &Mapping, offset: usize, words: &[u64]) {
 /// One word by `typed`.
 pub(super) fn typed(mapping: &Mapping, offset: usize) -> Result<u64> {
     // SAFETY: a word that only this thread stores to; other hands may take the page, which is what is looked at.
-    unsafe { mapping.typed::<u64>(offset) }.map(|&word| word)
+    unsafe { mapping.typed::<u64>(offset) }.copied()
 }
 
 pub(super) fn open(view: bool, options: AtomicOptions, path: &Path) -> Result<AtomicMapping> {
