@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! Slices of mapped files that somebody else cuts are what this is about; each test is that somebody itself.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "the head says it for all of them")]
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn damaged_pages_keep_their_protection() {
     map.protect(2 * page()..4 * page(), Protection::READ).unwrap();
     map.protect(5 * page().., Protection::NONE).unwrap();
     others.set_len(0).unwrap();
-    assert_eq!(unsafe { map.as_ptr().add(3 * page()).read_volatile() }, 0);
+    assert_eq!(unsafe { map.as_ptr().wrapping_add(3 * page()).read_volatile() }, 0);
     let access = |at: usize| {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let address = map.as_ptr() as usize + at;
