@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// The parts of the rig, and `tests` where none of them checks the promise.
-const PARTS: [&str; 9] =
-    ["block", "sim", "failing", "corrupt", "fuzz", "kill", "mutate", "sanitize", "tests"];
+const PARTS: [&str; 10] =
+    ["block", "sim", "failing", "corrupt", "fuzz", "kill", "hands", "mutate", "sanitize", "tests"];
 const HELD_UP_BY: &str = "held up by";
 
 /// Every test that docs/promise.md names exists, and every promise names what holds it up.

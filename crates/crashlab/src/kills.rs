@@ -13,11 +13,11 @@
 mod child;
 mod command;
 mod fork;
-mod judge;
+pub(crate) mod judge;
 mod lock;
 mod process;
 mod raw;
-mod script;
+pub(crate) mod script;
 mod tally;
 mod threads;
 

@@ -7,6 +7,7 @@
 //! | [`failing`] | disks that answer with errors, simulated and under real file systems |
 //! | [`corruption`] | the journal's bytes |
 //! | [`kills`] | processes |
+//! | [`hands`] | files that are mapped: other programs, failing devices and full disks |
 //! | [`mutation`] | the library itself: its steps and checks are left out one by one, and the others must notice |
 //!
 //! All of them play the same [`workload`]s and are judged by the same [`history`].
@@ -15,6 +16,7 @@ pub mod block;
 pub mod corruption;
 pub mod failing;
 pub mod fuzzing;
+pub mod hands;
 pub mod history;
 pub mod kills;
 pub mod mutation;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use crashlab::outcome::{Telling, tell};
-use crashlab::{block, corruption, failing, kills, mutation, sim};
+use crashlab::{block, corruption, failing, hands, kills, mutation, sim};
 
 /// Tries to break steadfast, and says in figures how hard it tried.
 ///
@@ -35,6 +35,8 @@ enum What {
     Corrupt(corruption::Options),
     /// Processes that are killed
     Kill(kills::Options),
+    /// Other hands, failing devices and full disks at work on files that are mapped
+    Hands(hands::Options),
     /// The library with one of its steps or checks left out: the other parts must notice
     Mutate(mutation::Options),
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         What::Failing(options) => tell(failing::run(&options), &into),
         What::Corrupt(options) => tell(corruption::run(&options), &into),
         What::Kill(options) => tell(kills::run(&options), &into),
+        What::Hands(options) => tell(hands::run(&options), &into),
         What::Mutate(options) => tell(mutation::run(&options), &into),
     }
 }

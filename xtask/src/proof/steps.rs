@@ -79,6 +79,20 @@ pub(super) fn all(dose: Dose) -> Vec<Step> {
     ));
     steps.push(Step::rig("Corruption", &either("corrupt --seed 1", "corrupt --seed 20261125")));
     steps.push(Step::rig("Kills", &either("kill --runs 16 --seed 1", "kill --runs 200 --seed 20261125")));
+    steps.push(Step::rig(
+        "Other hands on mapped files",
+        &either(
+            "hands --only truncate --rounds 300 --seed 1",
+            "hands --only truncate --rounds 10000 --seed 20261126",
+        ),
+    ));
+    steps.push(Step::rig(
+        "Failing devices and full disks under mapped files",
+        &either(
+            "hands --only eio --only full --rounds 60 --seed 1",
+            "hands --only eio --only full --rounds 2000 --seed 20261126",
+        ),
+    ));
     steps.push(Step::rig("Mutations", &either("mutate --sample 8", "mutate")));
     // Nobody adopts, discards or copies there: the syncs of all other work.
     steps.push(Step::rig(

@@ -248,7 +248,7 @@ pub fn lacks(file_system: FileSystem) -> Result<(), Failure> {
 }
 
 /// What a command printed, or why it failed: an exit code above `code_max`.
-pub(super) fn output(command: &mut Command, code_max: i32) -> Result<String, String> {
+pub(crate) fn output(command: &mut Command, code_max: i32) -> Result<String, String> {
     let done = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
     if done.status.code().is_none_or(|code| code > code_max) {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim()));

@@ -93,7 +93,7 @@ pub(super) enum By {
 }
 
 /// The journal beside a file.
-pub(super) fn journal_of(path: &Path) -> PathBuf {
+pub(crate) fn journal_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".steadfast");
     name.into()
@@ -101,7 +101,7 @@ pub(super) fn journal_of(path: &Path) -> PathBuf {
 
 /// Copies a file and its journal, with attributes, into a folder beside them: for a second recovery, or for whoever looks
 /// into a violation.
-pub(super) fn copy_pair(path: &Path, folder: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn copy_pair(path: &Path, folder: &str) -> Result<PathBuf, Failure> {
     let to = path.with_file_name(folder);
     fs::create_dir_all(&to).map_err(rig("a folder for copies"))?;
     let pair = [path.to_owned(), journal_of(path)];

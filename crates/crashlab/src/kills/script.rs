@@ -9,17 +9,17 @@ use crate::workload::{PAGE, draws};
 
 /// One file's commits, without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Script {
-    pub(super) seed: u64,
+pub(crate) struct Script {
+    pub(crate) seed: u64,
     /// Which of the files of this seed.
-    pub(super) map: usize,
+    pub(crate) map: usize,
     /// The file never becomes longer than this.
-    pub(super) pages_max: usize,
+    pub(crate) pages_max: usize,
 }
 
 /// How bytes are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(crate) enum How {
     /// Through the slice: the library has to find it.
     Store,
     /// `edit`.
@@ -32,7 +32,7 @@ pub(super) enum How {
 
 /// One thing that is done between two commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     /// To this length.
     Resize(usize),
     /// Bytes change.
@@ -41,7 +41,7 @@ pub(super) enum Op {
 
 /// How a commit is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// `commit`.
     Now,
     /// `commit_relaxed`: the next one that is acknowledged acknowledges it.
@@ -52,13 +52,13 @@ pub(super) enum Way {
 
 /// Everything from one commit to the next.
 #[derive(Debug, Clone)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// Done first, and rolled back.
-    pub(super) undone: Option<Op>,
-    pub(super) ops: Vec<Op>,
-    pub(super) way: Way,
+    pub(crate) undone: Option<Op>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) way: Way,
     /// `checkpoint` after it.
-    pub(super) checkpoint: bool,
+    pub(crate) checkpoint: bool,
 }
 
 impl Script {
@@ -69,12 +69,12 @@ impl Script {
     }
 
     /// The file's name within the run's folder.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("state-{}", self.map)
     }
 
     /// What the file holds at first.
-    pub(super) fn initial(&self) -> Vec<u8> {
+    pub(crate) fn initial(&self) -> Vec<u8> {
         let len = self.draws(u64::MAX).random_range(1..=self.pages_max * PAGE / 2);
         let mut bytes = vec![0; len];
         put(&mut bytes, How::Write, 0, 0);
@@ -82,7 +82,7 @@ impl Script {
     }
 
     /// How the file is opened. Journals are small, so that checkpoints are under way all the time.
-    pub(super) fn options(&self) -> AtomicOptions {
+    pub(crate) fn options(&self) -> AtomicOptions {
         let mut random = self.draws(u64::MAX - 1);
         let trackers = [Tracker::Automatic, Tracker::Automatic, Tracker::PrivateCopies, Tracker::Declared];
         AtomicMapping::options()
@@ -92,12 +92,12 @@ impl Script {
     }
 
     /// The last file of the four is a view, the others are loaded.
-    pub(super) fn is_view(&self) -> bool {
+    pub(crate) fn is_view(&self) -> bool {
         self.map % 4 == 3
     }
 
     /// What leads to state `n` of a file that is `len` bytes long in the state before it.
-    pub(super) fn change(&self, n: usize, len: usize) -> Change {
+    pub(crate) fn change(&self, n: usize, len: usize) -> Change {
         let mut random = self.draws(n as u64);
         let bytes_max = self.pages_max * PAGE;
         let mut now = len;
@@ -127,7 +127,7 @@ impl Script {
     }
 
     /// The state `n`, from the one before it.
-    pub(super) fn advance(&self, state: &mut Vec<u8>, n: usize) {
+    pub(crate) fn advance(&self, state: &mut Vec<u8>, n: usize) {
         for op in self.change(n, state.len()).ops {
             match op {
                 Op::Resize(len) => state.resize(len, 0),
@@ -138,7 +138,7 @@ impl Script {
 }
 
 /// Does to a map what [`Script::advance`] does to a vector.
-pub(super) fn perform(map: &mut AtomicMapping, op: Op, n: usize) -> Result<(), Error> {
+pub(crate) fn perform(map: &mut AtomicMapping, op: Op, n: usize) -> Result<(), Error> {
     match op {
         Op::Resize(len) => map.resize(len)?,
         Op::Put { how: How::Store, at, len } => put(&mut map[at..at + len], How::Store, at, n),
@@ -149,7 +149,7 @@ pub(super) fn perform(map: &mut AtomicMapping, op: Op, n: usize) -> Result<(), E
 }
 
 /// The bytes that commit `n` puts at an offset.
-pub(super) fn bytes_of(how: How, at: usize, len: usize, n: usize) -> Vec<u8> {
+pub(crate) fn bytes_of(how: How, at: usize, len: usize, n: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     put(&mut bytes, how, at, n);
     bytes

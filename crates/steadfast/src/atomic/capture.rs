@@ -174,6 +174,8 @@ impl AtomicMapping {
         let page = sys::page_size();
         // Memory is about to be compared with what the store keeps.
         self.store.check_unchanged()?;
+        // A commit that was refused because a page of that could not be had succeeds once it can.
+        self.working.look_anew();
         self.refuse_any_damage("commit")?;
         self.working.find_changes(self.len, !self.lent_raw);
         // What was declared is recorded although the kernel may not have seen it: a device may have stored it.
@@ -203,6 +205,10 @@ impl AtomicMapping {
             captured.into_iter().map(|piece| piece.into_inner().unwrap_or_else(PoisonError::into_inner));
         let captured = captured.collect::<Result<_>>()?;
         self.refuse_any_damage("commit")?;
+        if self.working.is_view() {
+            // A file that is cut takes private pages with it: what was captured since the first look may be zeros of the file's.
+            self.store.check_unchanged()?;
+        }
         Captured::join(captured).map_err(|error| Error::from_io("commit", error).path(self.store.path()))
     }
 

@@ -29,6 +29,19 @@ const BUS_MCEERR_AR: i32 = 4;
 const BLOCK_PAGES: usize = 512;
 const BLOCK_GROWS: usize = 8;
 
+/// So many single pages are covered in all spans together, and then blocks at once. Each takes two of the mappings that a process
+/// may have (65,530 by default, vm.max_map_count), and once there is one too many the kernel makes none at all, not even one that
+/// replaces thousands.
+const PIECES_MAX: usize = 8192;
+
+/// Single pages that are covered now.
+static PIECES: AtomicUsize = AtomicUsize::new(0);
+
+/// Nothing is damaged any more in a span that had so many.
+pub(super) fn give_back(slot: &Slot) {
+    PIECES.fetch_sub(slot.pieces.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+}
+
 /// The page's size, asked for before the first handler is installed.
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(4096);
 
@@ -97,8 +110,14 @@ pub(super) unsafe fn answer(slot: &Slot, offset: usize, code: i32) -> bool {
 /// As for [`answer`].
 unsafe fn cover_pages(slot: &Slot, here: usize, file_end: usize, page: usize, cause: Cause) -> bool {
     let hidden = Hidden::from_bits(slot.hidden.load(Ordering::SeqCst));
-    let mut bytes = here..here + page;
     let mut block = BLOCK_PAGES.saturating_mul(page);
+    let around = |block: usize| here / block * block..(here / block + 1).saturating_mul(block).min(file_end);
+    let is_piece = PIECES.load(Ordering::SeqCst) < PIECES_MAX || here >= file_end;
+    if is_piece {
+        slot.pieces.fetch_add(1, Ordering::SeqCst);
+        PIECES.fetch_add(1, Ordering::SeqCst);
+    }
+    let mut bytes = if is_piece { here..here + page } else { around(block) };
     loop {
         let pages = bytes.start / page..bytes.end.div_ceil(page);
         if !slot.damage.note_pages(pages.clone(), cause) {
@@ -109,12 +128,14 @@ unsafe fn cover_pages(slot: &Slot, here: usize, file_end: usize, page: usize, ca
             // As for a tail.
             return slot.damage.note_pages(pages, cause);
         }
-        let wider = here / block * block..(here / block + 1).saturating_mul(block).min(file_end);
+        if !is_piece || bytes.len() > page {
+            block = block.saturating_mul(BLOCK_GROWS);
+        }
+        let wider = around(block);
         if here >= file_end || (bytes.start <= wider.start && wider.end <= bytes.end) {
             return false;
         }
         bytes = wider;
-        block = block.saturating_mul(BLOCK_GROWS);
     }
 }
 
@@ -172,4 +193,38 @@ fn len_of(fd: i32) -> Option<u64> {
     // SAFETY: the call succeeded, so the structure is filled.
     let stat = unsafe { stat.assume_init() };
     u64::try_from(stat.st_size).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::region::{Region, RegionOptions};
+    use rustix::mm::{MapFlags, ProtFlags};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn past_so_many_single_pages_blocks_are_covered() {
+        let page = crate::sys::page_size();
+        // Every other one of them, one by one, is more than a process may have mappings for.
+        let pages = 80_000;
+        let file = tempfile::tempfile_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        file.set_len((pages * page) as u64).unwrap();
+        let options = RegionOptions { guarded: true, ..RegionOptions::default() };
+        let mut region = Region::reserve_as(pages * page, options).unwrap();
+        region.place_file(0..pages * page, file.as_fd(), 0, ProtFlags::READ, MapFlags::SHARED).unwrap();
+        for number in (0..pages).step_by(2) {
+            let bytes = number * page..(number + 1) * page;
+            if region.first_damaged(&bytes).is_some() {
+                continue;
+            }
+            // SAFETY: as if the kernel had no page there: the mapping is this test's own, and nobody looks at it.
+            let answered =
+                unsafe { crate::fault::answer(region.as_ptr() as usize + bytes.start, BUS_ADRERR) };
+            assert!(answered, "page {number}");
+            assert!(region.first_damaged(&bytes).is_some());
+        }
+        assert!(region.first_damaged(&(page..2 * page)).is_none(), "as long as there are few, single pages");
+        let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        assert!(mappings < 3 * PIECES_MAX, "{mappings} mappings");
+    }
 }

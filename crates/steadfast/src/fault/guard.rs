@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
 use super::table::{self, Slot};
-use super::{Damaged, handler};
+use super::{Damaged, cover, handler};
 use crate::sys;
 use crate::sys::fork::Birth;
 use crate::sys::region::Hidden;
@@ -64,6 +64,9 @@ impl Guard {
             damaged.push(next);
         }
         self.slot.damage.forget(bytes, page);
+        if self.slot.damage.is_none() {
+            cover::give_back(self.slot);
+        }
         damaged
     }
 

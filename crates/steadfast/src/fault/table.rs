@@ -46,6 +46,8 @@ pub(super) struct Slot {
     /// `PROT_*` where `protections` say nothing else.
     pub(super) access: AtomicI32,
     protections: AtomicPtr<Protections>,
+    /// So many single pages were covered since nothing was damaged.
+    pub(super) pieces: AtomicUsize,
     pub(super) damage: Damage,
 }
 
@@ -129,6 +131,7 @@ impl Slot {
             file_end: AtomicUsize::new(0),
             access: AtomicI32::new(libc::PROT_NONE),
             protections: AtomicPtr::new(ptr::null_mut()),
+            pieces: AtomicUsize::new(0),
             damage: Damage::none(),
         }
     }
@@ -155,6 +158,7 @@ impl Slot {
         self.wait_for_users();
         drop(self.swap_protections(None));
         self.damage.reset();
+        super::cover::give_back(self);
         self.fd.store(-1, Ordering::SeqCst);
         self.file_end.store(0, Ordering::SeqCst);
         self.access.store(libc::PROT_NONE, Ordering::SeqCst);

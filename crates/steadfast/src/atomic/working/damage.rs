@@ -20,6 +20,14 @@ impl Working {
         self.region.first_damaged(&(0..len)).or_else(|| self.committed.first_damaged(&(0..len)))
     }
 
+    /// What could not be had of the committed image is asked for once more: nobody but the library looks at it, so nobody
+    /// need be told.
+    pub(in crate::atomic) fn look_anew(&mut self) {
+        if self.committed.first_damaged(&(0..usize::MAX)).is_some() {
+            self.committed.close_window();
+        }
+    }
+
     /// Touches the pages of `range`: what cannot be had is damaged then.
     #[inline]
     pub(in crate::atomic) fn probe(&self, range: &Range<usize>) {
@@ -43,9 +51,7 @@ impl Working {
     /// damaged counts as damaged still.
     pub(in crate::atomic) fn put_back(&mut self, store: &dyn Store) -> Result<()> {
         let failed = |error| Error::from_io("refresh", error).path(store.path());
-        if self.committed.first_damaged(&(0..usize::MAX)).is_some() {
-            self.committed.close_window();
-        }
+        self.look_anew();
         let page = sys::page_size();
         let len = store.committed_len() as usize;
         let mut committed = vec![0; page];
