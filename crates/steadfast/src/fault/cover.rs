@@ -225,6 +225,6 @@ mod tests {
         }
         assert!(region.first_damaged(&(page..2 * page)).is_none(), "as long as there are few, single pages");
         let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
-        assert!(mappings < 3 * PIECES_MAX, "{mappings} mappings");
+        assert!(mappings < 30_000, "{mappings} mappings");
     }
 }
