@@ -378,6 +378,10 @@ impl AtomicMapping {
             self.declared.record()
         };
         self.refuse_damaged_pages(operation, extents).map_err(nothing_happened)?;
+        if self.working.is_view() && !extents.is_empty() {
+            // A file that is cut takes private pages with it, and makes zeros of the others: what was captured may be those.
+            self.store.check_unchanged()?;
+        }
         let batch = Batch { len_min, len: self.len as u64, extents, bytes };
         self.working.keep_committed(&*self.store, &batch).map_err(nothing_happened)?;
         let recorded = record(&mut *self.store, &batch);
@@ -458,7 +462,7 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is. [`Io`](ErrorKind::Io) or
-    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had: see [`check`](AtomicMapping::check). With `scrub` also
+    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had: nothing was rolled back then. With `scrub` also
     /// [`NotScrubbed`](ErrorKind::NotScrubbed) and those of [`checkpoint`](AtomicMapping::checkpoint): the map is rolled back then.
     ///
     /// See [`AtomicMapping`] for an example.
@@ -475,9 +479,7 @@ impl AtomicMapping {
         self.len_min = self.len;
         self.declared.clear();
         self.lent_whole = false;
-        self.store.scrub()?;
-        // What was put back was looked at.
-        self.refuse_damaged("rollback", &(0..self.len))
+        self.store.scrub()
     }
 
     /// Sets the length: part of the next commit, or of the rollback. New bytes are zeros, also those that were cut off before.

@@ -13,7 +13,7 @@ impl Mapping {
     /// which cannot return an error: where a page could not be had (the file was truncated, the device or the network mount
     /// failed, a hole got no block), they found zeros.
     ///
-    /// It costs next to nothing, and touches no page: what nobody tried to access is not looked at.
+    /// It touches no page: what nobody tried to access is not looked at, except that the file has its length.
     ///
     /// # Errors
     ///
@@ -23,7 +23,16 @@ impl Mapping {
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
     pub fn check(&self) -> Result<()> {
-        self.refuse_damaged("check", &(0..self.len()))
+        let operation = "check";
+        self.refuse_damaged(operation, &(0..self.len()))?;
+        // Behind a new end, within the page that it lies in, loads find zeros and no fault.
+        let Some(file) = &self.file else { return Ok(()) };
+        let len = file.len().map_err(|error| self.os_error(operation, &(0..self.len()), error))?;
+        let has = usize::try_from(len.saturating_sub(self.placed.offset())).unwrap_or(usize::MAX);
+        if has < self.len() {
+            return self.check_length(operation, &(has..self.len()));
+        }
+        Ok(())
     }
 
     /// Takes the file as it is now: damaged pages become the file's own again, and the mapping as long as what the file has

@@ -17,6 +17,7 @@ pub(super) fn all() -> Found {
     before_a_checkpoint()?;
     before_a_background_checkpoint()?;
     before_a_close()?;
+    before_a_reservation()?;
     while_a_journal_is_replaced()
 }
 
@@ -128,6 +129,21 @@ fn before_a_close() -> Found {
         return Err("the name went elsewhere: the journal there was removed".into());
     }
     Ok(())
+}
+
+/// A commit that gives the file blocks changes its change time: what another program did before must not be hidden by that.
+fn before_a_reservation() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    commit(&mut store, &mut initial(), 0, b"one")?;
+    scribble(&disk);
+    let put = put(&mut store, LEN - 3, b"two", Flush::Now);
+    refused(
+        put,
+        ErrorKind::ForeignChange,
+        "changed the data file",
+        "another program wrote before a reservation",
+    )
 }
 
 fn while_a_journal_is_replaced() -> Found {
