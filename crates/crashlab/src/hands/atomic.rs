@@ -59,6 +59,7 @@ pub(super) struct Live {
 
 /// Does the work, and judges it.
 pub(super) fn play(round: &Round<'_>, folder: &Path) -> Result<Counts, String> {
+    round.begin();
     let counts = Mutex::new(Counts::default());
     let maps: &[usize] =
         if matches!(round.place, Place::Small | Place::Limited) { &[0, 1, 3] } else { &[0, 3] };
@@ -396,12 +397,30 @@ impl Side<'_> {
         }
         self.count(|counts| counts.refreshed += u64::from(damaged));
         match map.refresh() {
+            // The file was opened again as the hand left it: all that is known from here on is what it shows now.
+            Ok(()) if self.is_foreign() && self.begun() > 0 && (live.latched || map[..] != live.working) => {
+                let now = map.to_vec();
+                self.count(|counts| counts.adopted += 1);
+                if now.is_empty() || self.is_view() {
+                    // The script has nothing to do with an empty file; and what a view showed a moment ago the hand may have taken again.
+                    (live.map, live.may_open) = (None, false);
+                }
+                live.working.clone_from(&now);
+                live.states = vec![now];
+                (live.done, live.durable) = (0, 0);
+                (live.pending, live.unsure, live.latched) = (false, false, false);
+                Ok(())
+            }
             // What was stored plainly to damaged pages is lost, and the change is to be made again as a whole.
             Ok(()) if damaged && live.pending => self.roll_back(live),
             Ok(()) => Ok(()),
             Err(error) => {
-                live.latched |= error.kind() == ErrorKind::ForeignChange;
-                self.expect("a refresh", &error, &[ErrorKind::InvalidInput])
+                live.latched |= matches!(
+                    error.kind(),
+                    ErrorKind::ForeignChange | ErrorKind::Latched | ErrorKind::NotFound
+                );
+                // The name may be gone, or another file's.
+                self.expect("a refresh", &error, &[ErrorKind::InvalidInput, ErrorKind::NotFound])
             }
         }
     }

@@ -67,11 +67,15 @@ pub(super) struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// The files are there: the hand may begin.
-    pub(super) fn ready(&self) {
+    /// A round begins, in which nothing was done yet.
+    pub(super) fn begin(&self) {
         for word in [Word::Progress, Word::Begun, Word::Ended] {
             self.control.set(word, 0);
         }
+    }
+
+    /// The files are there: the hand may begin.
+    pub(super) fn ready(&self) {
         self.control.set(Word::Ready, self.number + 1);
     }
 

@@ -79,14 +79,13 @@ fn recorded(path: &Path, live: &Live, scratch: &Path, lost: impl Fn(u64) -> bool
     }
 }
 
-/// Every byte that is no canvas is of one of these states, or zero where something was `lost`.
+/// Every byte that is no canvas is of one of these states, except where something was `lost`: there it may be zero, or of an earlier one.
 fn says_one_commit(bytes: &[u8], allowed: &[Vec<u8>], lost: impl Fn(u64) -> bool) -> Result<(), String> {
     let differs = |state: &Vec<u8>| {
         if state.len() != bytes.len() {
             return Some(format!("a length of {} for {}", bytes.len(), state.len()));
         }
-        let wrong =
-            |at: usize| bytes[at] != state[at] && bytes[at] != CANVAS && !(bytes[at] == 0 && lost(at as u64));
+        let wrong = |at: usize| bytes[at] != state[at] && bytes[at] != CANVAS && !lost(at as u64);
         let at = (0..bytes.len()).find(|&at| wrong(at))?;
         Some(format!("byte {at} is {} for {}", bytes[at], state[at]))
     };

@@ -36,6 +36,7 @@ type Outcome = Result<(), String>;
 
 /// Does the work, and judges it. Says what was counted.
 pub(super) fn play(round: &Round<'_>, folder: &Path) -> Result<Counts, String> {
+    round.begin();
     let plan = round.plan;
     let path = folder.join("data");
     let count = PAGES_MAX * PAGE / WORD;

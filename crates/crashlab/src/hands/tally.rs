@@ -56,6 +56,8 @@ pub struct Counts {
     pub commits_refused: u64,
     /// Times that damaged pages were put back while work went on.
     pub refreshed: u64,
+    /// Maps that took their file as the hand had left it.
+    pub adopted: u64,
     /// Plain loads beyond the end of the file within its last page, of which no fault tells.
     pub unnamed: u64,
     /// Files that were recovered and judged.
@@ -76,6 +78,7 @@ impl Counts {
             refused,
             commits_refused,
             refreshed,
+            adopted,
             unnamed,
             files_judged,
             journals_judged,
@@ -87,6 +90,7 @@ impl Counts {
         self.refused += refused;
         self.commits_refused += commits_refused;
         self.refreshed += refreshed;
+        self.adopted += adopted;
         self.unnamed += unnamed;
         self.files_judged += files_judged;
         self.journals_judged += journals_judged;
@@ -126,6 +130,7 @@ impl fmt::Display for Figures {
                 refused,
                 commits_refused,
                 refreshed,
+                adopted,
                 unnamed,
                 files_judged,
                 journals_judged,
@@ -134,8 +139,8 @@ impl fmt::Display for Figures {
             writeln!(
                 f,
                 "{}: {} rounds ({}); the other hand: {}; {loads} loads judged, {stores} stores and {commits} commits acknowledged, \
-                 {refused} calls and {commits_refused} commits refused, {refreshed} times refreshed at work, {unnamed} plain loads behind \
-                 a new end within its page, {files_judged} files and {journals_judged} journals judged ({zeros_recorded} of views hold zeros that were cut between two looks), {} signal deaths",
+                 {refused} calls and {commits_refused} commits refused, {refreshed} times refreshed at work, {adopted} times with the file as the hand had left it, {unnamed} plain loads behind \
+                 a new end within its page, {files_judged} files and {journals_judged} journals judged ({zeros_recorded} of views hold what a cut between two looks left), {} signal deaths",
                 tally.part,
                 tally.rounds(),
                 list(&tally.rounds),
