@@ -227,7 +227,7 @@ impl AtomicMapping {
     }
 
     fn expect_edit(&mut self, range: &Range<usize>, operation: &'static str) -> Result<()> {
-        self.working.expect_edit(range.clone()).map_err(|error| {
+        self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
             Error::from_io(operation, error)
                 .path(self.store.path())
                 .range(range.start as u64..range.end as u64)
@@ -436,7 +436,7 @@ impl AtomicMapping {
             // A child has nothing at these addresses, or something of its own.
             return;
         }
-        if let Err(error) = self.working.expect_stores() {
+        if let Err(error) = self.working.expect_stores(&*self.store) {
             // The memory is there, but it cannot be told what the last commit was.
             self.latched =
                 Some(format!("there is no room to keep stores apart from what is committed ({error})"));
@@ -464,8 +464,11 @@ impl AtomicMapping {
     pub fn rollback(&mut self) -> Result<()> {
         self.check_for("rollback")?;
         self.store.check()?;
-        // Nothing is rolled back yet if this fails.
-        self.working.put_back(&*self.store)?;
+        let is_one_memory = self.working.is_one_memory();
+        if !is_one_memory {
+            // Nothing is rolled back yet if this fails.
+            self.working.put_back(&*self.store)?;
+        }
         if let Err(error) = self.working.roll_back(&*self.store, &self.declared) {
             self.latched = Some(format!("a rollback failed half-way ({error})"));
             return Err(error);
@@ -474,6 +477,10 @@ impl AtomicMapping {
         self.len_min = self.len;
         self.declared.clear();
         self.lent_whole = false;
+        if is_one_memory {
+            // Behind the edits: where a page was lost when an edit began, what was kept of it are zeros.
+            self.working.put_back(&*self.store)?;
+        }
         self.store.scrub()?;
         // What was put back was looked at.
         self.refuse_damaged("rollback", &(0..self.len))
