@@ -160,7 +160,8 @@ impl AtomicMapping {
         self.len == 0
     }
 
-    /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved.
+    /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved, or
+    /// [`refresh`](AtomicMapping::refresh) takes a file that another program changed.
     ///
     /// See [`AtomicMapping`] for an example.
     #[must_use]
@@ -172,7 +173,8 @@ impl AtomicMapping {
     ///
     /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit, of the
     /// next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never be committed.
-    /// Whoever dereferences answers for aliasing: no slice of the map lives meanwhile.
+    /// Whoever dereferences answers for aliasing: no slice of the map lives meanwhile; and for the memory being there: see
+    /// [`as_ptr`](AtomicMapping::as_ptr).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
