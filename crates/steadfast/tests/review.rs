@@ -144,3 +144,43 @@ fn a_childs_own_map_is_guarded_where_its_parent_had_one() {
     assert_eq!(process::signal_of(status), None);
     assert_eq!(status, 0, "2 << 8: the kernel never gave the child those addresses");
 }
+
+#[test]
+fn a_refresh_that_is_tried_again_loses_nothing_that_another_process_committed() {
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    map[0] = 7;
+    map.commit().unwrap();
+    map.checkpoint().unwrap();
+    // Another program writes the file, and something stands against opening it again.
+    let mut changed = std::fs::read(&path).unwrap();
+    changed[page()] = 55;
+    std::fs::write(&path, &changed).unwrap();
+    map[1] = 1;
+    assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::ForeignChange);
+    let link = folder.path().join("link");
+    std::fs::hard_link(&path, &link).unwrap();
+    map.refresh().unwrap_err();
+    std::fs::remove_file(&link).unwrap();
+    // Now another process opens it, commits, and dies.
+    let child = process::fork();
+    if child == 0 {
+        let committed = AtomicMapping::options().load(&path).and_then(|mut other| {
+            other[2 * page()] = 123;
+            other.commit()?;
+            std::mem::forget(other);
+            Ok(())
+        });
+        process::leave(if committed.is_ok() { 0 } else { 1 });
+    }
+    assert_eq!(process::wait(child), 0);
+    if map.refresh().is_ok() {
+        assert_eq!(map[2 * page()], 123, "it was acknowledged");
+        drop(map);
+    } else {
+        drop(map);
+    }
+    let found = AtomicMapping::options().load(&path).unwrap();
+    assert_eq!(found[2 * page()], 123, "it was acknowledged");
+}
