@@ -274,7 +274,7 @@ impl Damage {
         }
         let (mut left, mut cut) = (tail.clone(), false);
         if bytes.start <= tail.start && bytes.end >= tail.end {
-            left = usize::MAX..0;
+            (left.start, left.end) = (usize::MAX, 0);
         } else if bytes.start > tail.start && bytes.end >= tail.end {
             left.end = bytes.start;
         } else {

@@ -46,7 +46,7 @@ impl Locked<'_> {
         let shared = self.shared;
         // A second try, after only the folder could not be synced, finds none.
         let journal = shared.disk.stat(&names::journal(&shared.path));
-        let journal = !journal.is_err_and(|error| error.kind() == io::ErrorKind::NotFound); // no check: the error's kind
+        let journal = !journal.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         let found = Found { marks: shared.marked, journal };
         discard(&shared.disk, &shared.path, &*shared.data, found, shared.scrub)
             .map_err(|error| Error::from_io("refresh", error).path(&shared.path))?;

@@ -119,6 +119,7 @@ fn discard_what_is_there(disk: &Arc<dyn Disk>, locked: &Locked, scrub: bool) -> 
             .advice("move it away; nothing was changed"));
     }
     remove_leftover(disk, &locked.path, scrub)?;
+    // no check: what the file system can hold; without marks there is nothing to remove
     let (marks, journal) = (locked.mark != FoundMark::Unsupported, found.is_some());
     discard(disk, &locked.path, &*locked.data, Found { marks, journal }, scrub).map_err(failed)?;
     // no check: it is only told
