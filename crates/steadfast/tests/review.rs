@@ -38,8 +38,10 @@ fn poison(start: *const u8, at: usize) {
     assert!(unsafe { steadfast::fault::answer(start as usize + at, 4) });
 }
 
+type Way = (&'static str, fn(&mut AtomicMapping));
+
 /// Ways that part a loaded map's two images.
-fn ways_to_split() -> [(&'static str, fn(&mut AtomicMapping)); 3] {
+fn ways_to_split() -> [Way; 3] {
     [
         ("a plain store", |map| map[0] = 99),
         ("a raw pointer", |map| {

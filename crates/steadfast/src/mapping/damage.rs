@@ -17,8 +17,8 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// The first damaged bytes, with the likely cause: [`Truncated`](ErrorKind::Truncated) where they lay past the end of
-    /// the file, [`Io`](ErrorKind::Io) otherwise. Stores to them since are lost, [`sync`](Self::sync) of them fails, and so
+    /// The first damaged bytes, with the likely cause: [`Truncated`](crate::ErrorKind::Truncated) where they lay past the end of
+    /// the file, [`Io`](crate::ErrorKind::Io) otherwise. Stores to them since are lost, [`sync`](Self::sync) of them fails, and so
     /// does every checked access, until [`refresh`](Self::refresh) puts the file's own pages back.
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
@@ -39,7 +39,7 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// [`LimitExceeded`](ErrorKind::LimitExceeded): no memory or addresses; try again. [`Forked`](ErrorKind::Forked): in a
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded): no memory or addresses; try again. [`Forked`](crate::ErrorKind::Forked): in a
     /// child. A page that still cannot be read is no error here, but at its next access.
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
