@@ -160,7 +160,8 @@ impl AtomicMapping {
         self.len == 0
     }
 
-    /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved.
+    /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved, or
+    /// [`refresh`](AtomicMapping::refresh) takes a file that another program changed.
     ///
     /// See [`AtomicMapping`] for an example.
     #[must_use]
@@ -172,7 +173,8 @@ impl AtomicMapping {
     ///
     /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit, of the
     /// next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never be committed.
-    /// Whoever dereferences answers for aliasing: no slice of the map lives meanwhile.
+    /// Whoever dereferences answers for aliasing: no slice of the map lives meanwhile; and for the memory being there: see
+    /// [`as_ptr`](AtomicMapping::as_ptr).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
@@ -227,7 +229,7 @@ impl AtomicMapping {
     }
 
     fn expect_edit(&mut self, range: &Range<usize>, operation: &'static str) -> Result<()> {
-        self.working.expect_edit(range.clone()).map_err(|error| {
+        self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
             Error::from_io(operation, error)
                 .path(self.store.path())
                 .range(range.start as u64..range.end as u64)
@@ -441,7 +443,7 @@ impl AtomicMapping {
             // A child has nothing at these addresses, or something of its own.
             return;
         }
-        if let Err(error) = self.working.expect_stores() {
+        if let Err(error) = self.working.expect_stores(&*self.store) {
             // The memory is there, but it cannot be told what the last commit was.
             self.latched =
                 Some(format!("there is no room to keep stores apart from what is committed ({error})"));
@@ -469,8 +471,11 @@ impl AtomicMapping {
     pub fn rollback(&mut self) -> Result<()> {
         self.check_for("rollback")?;
         self.store.check()?;
-        // Nothing is rolled back yet if this fails.
-        self.working.put_back(&*self.store)?;
+        let is_one_memory = self.working.is_one_memory();
+        if !is_one_memory {
+            // Nothing is rolled back yet if this fails.
+            self.working.put_back(&*self.store)?;
+        }
         if let Err(error) = self.working.roll_back(&*self.store, &self.declared) {
             self.latched = Some(format!("a rollback failed half-way ({error})"));
             return Err(error);
@@ -479,6 +484,10 @@ impl AtomicMapping {
         self.len_min = self.len;
         self.declared.clear();
         self.lent_whole = false;
+        if is_one_memory {
+            // Behind the edits: where a page was lost when an edit began, what was kept of it are zeros.
+            self.working.put_back(&*self.store)?;
+        }
         self.store.scrub()
     }
 

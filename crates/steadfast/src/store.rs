@@ -184,6 +184,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// See [`JournaledFile`] for an example.
     fn close(&mut self) -> Result<()>;
+    /// Before the store is let go of because another program changed what it keeps: nothing stays that an open would ask about,
+    /// unless commits wait for their checkpoint.
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn leave_to_others(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Where it stands.
     ///
     /// See [`JournaledFile`] for an example.

@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 32] = [
+const FILES: [(&str, Verdict, Verdict); 33] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -50,6 +50,7 @@ const FILES: [(&str, Verdict, Verdict); 32] = [
     ("interleavings", Not(SHUTTLE), Not(SHUTTLE)),
     ("limits", Long, Not(ONE_THREAD)),
     ("load_memory", Not(MEMORY), Not(MEMORY)),
+    ("lost_pages", Short, Not(FORKS)),
     ("mapping_durability", Long, Long),
     ("mapping_failing_disk", Long, Not(ONE_THREAD)),
     ("mapping_fork", Long, Not(FORKS)),

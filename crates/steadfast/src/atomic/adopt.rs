@@ -14,7 +14,8 @@ impl AtomicMapping {
     /// file is opened once more, with what the other program left there, its length included, as the last commit. Commits
     /// that had not reached the plain file yet are made again over it, byte for byte and with the length that the last of
     /// them gave it, as `steadfast recover --adopt` does. What was not committed is lost: keep it from memory first, which
-    /// no other program has changed. Commit numbers go on, or begin anew.
+    /// no other program has changed. Commit numbers go on, or begin anew. The memory lies elsewhere then, and pointers into
+    /// the old one lead nowhere.
     ///
     /// **Where pages could not be had** and read as zeros ([`check`](AtomicMapping::check)): the last commit's bytes are
     /// put back. Everything else stays as it is, also what is not committed yet; plain stores to damaged pages are lost.
@@ -23,7 +24,7 @@ impl AtomicMapping {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput): declared edits that are not committed lie in damaged pages; only a
+    /// [`InvalidInput`](ErrorKind::InvalidInput): declared edits or a cut that are not committed lie in damaged pages; only a
     /// [`rollback`](AtomicMapping::rollback) helps. [`Io`](ErrorKind::Io): the file still cannot be read.
     /// [`LimitExceeded`](ErrorKind::LimitExceeded): no memory or addresses. [`Latched`](ErrorKind::Latched): an earlier
     /// failure of another kind. [`ForeignChange`](ErrorKind::ForeignChange): the name means another file now. Those of an
@@ -82,9 +83,11 @@ impl AtomicMapping {
             }
         }
         let status = self.store.status();
-        // A journal without commits says nothing that the file does not say better.
+        // A journal without commits says nothing that the file does not say better, and goes; one that is found all the same is
+        // another process's, which opened the file in between.
         let waits = status.last > status.checkpointed;
-        let resolution = if waits { Resolution::Adopt } else { Resolution::Discard };
+        let resolution = if waits { Resolution::Adopt } else { Resolution::Replay };
+        self.store.leave_to_others()?;
         let is_view = self.working.is_view();
         // Its descriptor goes with the store.
         self.working.forget_descriptor();

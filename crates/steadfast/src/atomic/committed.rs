@@ -173,7 +173,11 @@ impl Committed {
             self.write(extent.offset as usize, these)?;
             bytes = rest;
         }
-        Ok(())
+        // What was stored where the window has no page reached no image.
+        match self.first_damaged(&(0..self.window_bytes)) {
+            Some(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            None => Ok(()),
+        }
     }
 
     /// What was cut off becomes zeros, and the image is never shorter than the last commit.

@@ -39,13 +39,19 @@ impl AtomicMapping {
 
     /// Puts the last commit's bytes back where a page could not be had.
     pub(super) fn put_damaged_back(&mut self, operation: &'static str) -> Result<()> {
-        let lost = self.declared.pages().find_map(|pages| self.working.first_damaged(&pages));
+        let mut lost = self.declared.pages().find_map(|pages| self.working.first_damaged(&pages));
+        if (self.len_min as u64) < self.store.committed_len() {
+            // What was cut off is not to come back, but reads as zeros.
+            let page = crate::sys::page_size();
+            let cut = self.len_min / page * page..usize::MAX;
+            lost = lost.or_else(|| self.working.first_damaged(&cut));
+        }
         if let Some(damaged) = lost {
             let bytes = damaged.bytes;
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 operation,
-                "edits that are not committed lie in damaged pages, and would be lost in part",
+                "edits or a cut that are not committed lie in damaged pages, and would be lost in part",
             )
             .path(self.path())
             .range(bytes.start as u64..bytes.end as u64)

@@ -27,13 +27,16 @@ const WORD_BITS: usize = u64::BITS as usize;
 pub(super) struct Damage {
     /// What happened so far. 0: nothing, and nothing else need be looked at.
     causes: AtomicU8,
+    /// Notes that were begun, and that were done: whoever forgets sees whether one came between.
+    begun: AtomicU64,
+    done: AtomicU64,
     tail_start: AtomicUsize,
     tail_end: AtomicUsize,
     /// A bit a page.
     bits: AtomicPtr<AtomicU64>,
     /// Pages of the span, and so bits.
     pages: AtomicUsize,
-    /// The words that may have bits set lie between these two.
+    /// The words that may have bits set lie between these two, which only ever move apart.
     first_word: AtomicUsize,
     last_word: AtomicUsize,
 }
@@ -42,6 +45,8 @@ impl Damage {
     pub(super) const fn none() -> Damage {
         Damage {
             causes: AtomicU8::new(0),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
             tail_start: AtomicUsize::new(usize::MAX),
             tail_end: AtomicUsize::new(0),
             bits: AtomicPtr::new(ptr::null_mut()),
@@ -109,13 +114,26 @@ impl Damage {
 
     /// Notes that everything in `bytes` lay past the end of the file. Async-signal-safe.
     pub(super) fn note_tail(&self, bytes: &Range<usize>) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.set_tail(bytes, TRUNCATED);
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn set_tail(&self, bytes: &Range<usize>, causes: u8) {
         self.tail_start.fetch_min(bytes.start, Ordering::SeqCst);
         self.tail_end.fetch_max(bytes.end, Ordering::SeqCst);
-        self.causes.fetch_or(TRUNCATED, Ordering::SeqCst);
+        self.causes.fetch_or(causes, Ordering::SeqCst);
     }
 
     /// Notes damaged pages; `false` if there is no memory for the note. Async-signal-safe.
     pub(super) fn note_pages(&self, pages: Range<usize>, cause: Cause) -> bool {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let noted = self.set_pages(pages, cause);
+        self.done.fetch_add(1, Ordering::SeqCst);
+        noted
+    }
+
+    fn set_pages(&self, pages: Range<usize>, cause: Cause) -> bool {
         let pages = pages.start..pages.end.min(self.pages.load(Ordering::Relaxed));
         if pages.is_empty() {
             return true;
@@ -221,9 +239,14 @@ impl Damage {
         found
     }
 
-    /// Other pages were put there: `bytes` count as sound from now on.
+    /// Other pages were put there, or are about to be: `bytes` count as sound from now on.
+    ///
+    /// Handlers may note at the same time, but only one owner forgets, and asks behind it. A note that comes between is never lost: bits are
+    /// taken back one by one; what is not a bit stays as it was, too much rather than too little, if anything was noted meanwhile.
     pub(super) fn forget(&self, bytes: &Range<usize>, page: usize) {
-        if self.is_none() || bytes.is_empty() {
+        let done = self.done.load(Ordering::SeqCst);
+        let causes = self.causes.load(Ordering::SeqCst);
+        if causes == 0 || bytes.is_empty() {
             return;
         }
         let bits = self.bits.load(Ordering::Acquire);
@@ -235,29 +258,37 @@ impl Damage {
             }
         }
         let tail = self.tail();
-        if bytes.start <= tail.start && bytes.end >= tail.end {
-            self.tail_start.store(usize::MAX, Ordering::SeqCst);
-            self.tail_end.store(0, Ordering::SeqCst);
-        } else if bytes.start < tail.end && tail.start < bytes.end {
-            if bytes.start > tail.start && bytes.end < tail.end {
-                // What stays before it becomes single pages; there is always memory for them where there was some for a
-                // map, but should there be none, they stay part of a tail that is too long.
-                if !self.note_pages(tail.start / page..bytes.start / page, Cause::Unreadable) {
-                    return;
-                }
-                self.tail_start.store(bytes.end, Ordering::SeqCst);
-            } else if bytes.start <= tail.start {
-                self.tail_start.store(bytes.end, Ordering::SeqCst);
-            } else {
-                self.tail_end.store(bytes.start, Ordering::SeqCst);
-            }
-        }
+        self.forget_of_tail(&tail, bytes, page);
         let all = 0..self.pages.load(Ordering::Relaxed);
         if self.tail().is_empty() && self.first_bits(&all).is_none() {
-            self.first_word.store(usize::MAX, Ordering::SeqCst);
-            self.last_word.store(0, Ordering::SeqCst);
             self.causes.store(0, Ordering::SeqCst);
         }
+        if self.begun.load(Ordering::SeqCst) != done {
+            self.set_tail(&tail, causes);
+        }
+    }
+
+    fn forget_of_tail(&self, tail: &Range<usize>, bytes: &Range<usize>, page: usize) {
+        if tail.is_empty() || bytes.start >= tail.end || tail.start >= bytes.end {
+            return;
+        }
+        let (mut left, mut cut) = (tail.clone(), false);
+        if bytes.start <= tail.start && bytes.end >= tail.end {
+            (left.start, left.end) = (usize::MAX, 0);
+        } else if bytes.start > tail.start && bytes.end >= tail.end {
+            left.end = bytes.start;
+        } else {
+            left.start = bytes.end;
+            cut = bytes.start > tail.start;
+        }
+        // What stays before it becomes single pages; there is always memory for them where there was some for a map, but
+        // should there be none, they stay part of a tail that is too long.
+        if cut && !self.set_pages(tail.start / page..bytes.start / page, Cause::Unreadable) {
+            return;
+        }
+        // Not where a handler has made it longer meanwhile.
+        let _ = self.tail_start.compare_exchange(tail.start, left.start, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self.tail_end.compare_exchange(tail.end, left.end, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -359,5 +390,50 @@ mod tests {
             prop_assert_eq!(found, model);
             damage.reset();
         }
+    }
+
+    /// What a handler notes while the owner forgets something else is not forgotten with it.
+    #[test]
+    fn a_note_beside_what_is_forgotten_stays() {
+        use std::sync::atomic::AtomicBool;
+
+        let damage = Damage::none();
+        damage.begin(PAGES);
+        let (stop, look) = (AtomicBool::new(false), AtomicBool::new(false));
+        let lost = std::thread::scope(|scope| {
+            // The one owner, who forgets, and who asks.
+            let owner = scope.spawn(|| {
+                let is_noted =
+                    |page: usize| damage.first_in(&(page * PAGE..(page + 1) * PAGE), PAGE).is_some();
+                let mut lost = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    damage.note_pages(5..6, Cause::Unreadable);
+                    damage.forget(&(5 * PAGE..6 * PAGE), PAGE);
+                    damage.forget(&(20 * PAGE..25 * PAGE), PAGE);
+                    if look.load(Ordering::Acquire) {
+                        lost += usize::from(!is_noted(9) && !is_noted(PAGES - 1));
+                        damage.forget(&(0..PAGES * PAGE), PAGE);
+                        look.store(false, Ordering::Release);
+                    }
+                }
+                lost
+            });
+            for number in 0..50_000 {
+                if number % 2 == 0 {
+                    damage.note_pages(9..10, Cause::Unreadable);
+                } else {
+                    damage.note_tail(&(20 * PAGE..25 * PAGE));
+                    damage.note_tail(&(20 * PAGE..PAGES * PAGE));
+                }
+                look.store(true, Ordering::Release);
+                while look.load(Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+            owner.join().unwrap()
+        });
+        assert_eq!(lost, 0, "notes were lost");
+        damage.reset();
     }
 }

@@ -89,7 +89,7 @@ impl Guard {
     pub(crate) fn protections(&mut self, parts: Option<Vec<(Range<usize>, i32)>>) {
         if parts.is_some() || self.uneven {
             self.uneven = parts.is_some();
-            self.slot.set_protections(parts);
+            self.slot.set_protections(parts, self.birth.is_elsewhere());
         }
     }
 

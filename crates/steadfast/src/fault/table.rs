@@ -80,9 +80,15 @@ pub(super) fn take() -> &'static Slot {
         let mut last = &FIRST;
         for chunk in chunks() {
             for slot in &chunk.slots {
-                if !slot.taken.swap(true, Ordering::AcqRel) {
+                if slot.taken.swap(true, Ordering::AcqRel) {
+                    continue;
+                }
+                if slot.users.load(Ordering::SeqCst) == 0 {
                     return slot;
                 }
+                // A handler that came too late is about to leave; or, in a child that was forked meanwhile, never will: whoever
+                // ended a guard here would wait for it for ever.
+                slot.taken.store(false, Ordering::Release);
             }
             last = chunk;
         }
@@ -107,11 +113,12 @@ pub(super) fn at(address: usize, mut work: impl FnMut(&'static Slot, usize) -> b
             Some(offset) if slot.turn.load(Ordering::SeqCst) == turn => Some(offset),
             _ => None,
         };
-        let answered = found.map(|offset| work(slot, offset));
+        let answered = found.is_some_and(|offset| work(slot, offset));
         slot.users.fetch_sub(1, Ordering::SeqCst);
-        if let Some(answered) = answered {
-            return answered;
+        if answered {
+            return true;
         }
+        // In a child this may be the slot of a span that only its parent has, and another one that of the child's own.
     }
     false
 }
@@ -179,10 +186,13 @@ impl Slot {
         }
     }
 
-    /// Says how parts of the span may be accessed.
-    pub(super) fn set_protections(&self, new: Option<Protections>) {
+    /// Says how parts of the span may be accessed. In a forked child, `in_child`, handlers that were at work in the parent
+    /// are counted for ever: what they may have seen is leaked.
+    pub(super) fn set_protections(&self, new: Option<Protections>, in_child: bool) {
         let old = self.swap_protections(new);
-        if old.is_some() {
+        if in_child {
+            std::mem::forget(old);
+        } else if old.is_some() {
             // A handler that came before the swap may still read them. Others may come and go meanwhile, but each of them
             // sees the new ones.
             self.wait_for_users();
@@ -234,9 +244,9 @@ mod tests {
                     .map(|number| {
                         let slot = take();
                         slot.damage.begin(1);
-                        slot.set_protections(Some(vec![(number..number + 1, 0)]));
+                        slot.set_protections(Some(vec![(number..number + 1, 0)]), false);
                         slot.begin(usize::MAX - (number + 1) * 4096, 4096);
-                        slot.set_protections(Some(vec![(number..number + 1, 1)]));
+                        slot.set_protections(Some(vec![(number..number + 1, 1)]), false);
                         slot
                     })
                     .collect();

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::settle::{Found, discard};
 use super::state::Locked;
 use crate::disk::SyncPoint;
 use crate::error::{Error, Result};
@@ -30,6 +31,25 @@ impl Locked<'_> {
             step!("close: no commit follows a failed one", self.latch(reason));
             return Err(Error::from_io("close", error).path(&self.shared.path));
         }
+        self.closed = true;
+        Ok(())
+    }
+
+    /// After another program changed the file: what it left there is the plain file from here on, if no commit waits for its
+    /// checkpoint. The journal goes while the lock is still ours: later it might be another's, with commits in it.
+    pub(super) fn leave_to_others(&mut self) -> Result<()> {
+        if self.closed || !self.changed_by_others || !self.pending.is_empty() {
+            return Ok(());
+        }
+        self.stop_threads();
+        step!("leave: the file has its name", self.notice_lost_name("refresh"))?;
+        let shared = self.shared;
+        // A second try, after only the folder could not be synced, finds none.
+        let journal = shared.disk.stat(&names::journal(&shared.path));
+        let journal = !journal.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let found = Found { marks: shared.marked, journal };
+        discard(&shared.disk, &shared.path, &*shared.data, found, shared.scrub)
+            .map_err(|error| Error::from_io("refresh", error).path(&shared.path))?;
         self.closed = true;
         Ok(())
     }

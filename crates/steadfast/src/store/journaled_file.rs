@@ -343,6 +343,10 @@ impl Store for JournaledFile {
         }
     }
 
+    fn leave_to_others(&mut self) -> Result<()> {
+        self.lock("refresh")?.leave_to_others()
+    }
+
     fn status(&self) -> Status {
         match self.lock("status") {
             Ok(locked) => locked.status(),

@@ -47,8 +47,14 @@ pub(super) fn settle(
     match identity::decide(path, &locked.stat, locked.mark, scan, options.resolution)? {
         Verdict::Plain => Ok((None, recovery)),
         Verdict::Harmless => {
-            discard(disk, locked, true, options.scrub)
-                .map_err(|error| Error::from_io("open", error).path(&journal_path))?;
+            discard(
+                disk,
+                path,
+                &*locked.data,
+                Found { marks: locked.mark != FoundMark::Unsupported, journal: true },
+                options.scrub,
+            )
+            .map_err(|error| Error::from_io("open", error).path(&journal_path))?;
             Ok((None, recovery))
         }
         Verdict::Recover(scan) => {
@@ -113,26 +119,41 @@ fn discard_what_is_there(disk: &Arc<dyn Disk>, locked: &Locked, scrub: bool) -> 
             .advice("move it away; nothing was changed"));
     }
     remove_leftover(disk, &locked.path, scrub)?;
-    discard(disk, locked, found.is_some(), scrub).map_err(failed)?;
+    // no check: what the file system can hold; without marks there is nothing to remove
+    let (marks, journal) = (locked.mark != FoundMark::Unsupported, found.is_some());
+    discard(disk, &locked.path, &*locked.data, Found { marks, journal }, scrub).map_err(failed)?;
     // no check: it is only told
     let discarded = found.is_some() || locked.mark != FoundMark::None;
     Ok(Recovery { journal_found: found.is_some(), discarded, ..Recovery::default() })
 }
 
+/// What there may be to remove.
+pub(super) struct Found {
+    /// The file system takes marks.
+    pub(super) marks: bool,
+    pub(super) journal: bool,
+}
+
 /// Removes mark and journal. In between, with `scrub`, the halves of the journal are overwritten: a stop there leaves a journal with
 /// fewer records than before, or none, beside a file that is no longer marked.
-fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool, scrub: bool) -> io::Result<()> {
+pub(super) fn discard(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    data: &dyn DiskFile,
+    found: Found,
+    scrub: bool,
+) -> io::Result<()> {
     // Also where no mark is found: one that was removed but not synced would come back without its journal.
     let unmark = || -> io::Result<()> {
-        if locked.mark != FoundMark::Unsupported {
-            step!("discard: the mark is removed", locked.data.set_mark(None))?;
-            sync!("discard: the mark's end", locked.data.sync(SyncPoint::Unmark))?;
+        if found.marks {
+            step!("discard: the mark is removed", data.set_mark(None))?;
+            sync!("discard: the mark's end", data.sync(SyncPoint::Unmark))?;
         }
         Ok(())
     };
     let remove = || -> io::Result<()> {
-        if journal_found {
-            let journal = names::journal(&locked.path);
+        if found.journal {
+            let journal = names::journal(path);
             if scrub {
                 let halves_at = journal::format::HALVES_AT;
                 step!(
@@ -141,7 +162,7 @@ fn discard(disk: &Arc<dyn Disk>, locked: &Locked, journal_found: bool, scrub: bo
                 )?;
             }
             step!("discard: the journal is removed", disk.remove(&journal))?;
-            let folder = names::folder(&locked.path);
+            let folder = names::folder(path);
             sync!("discard: the journal's end", disk.sync_dir(folder, SyncPoint::JournalGone))?;
         }
         Ok(())

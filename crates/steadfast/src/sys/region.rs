@@ -160,8 +160,16 @@ impl Region {
         }
     }
 
-    fn forget_damaged(&self, bytes: &Range<usize>) -> Vec<Damaged> {
+    /// These bytes count as sound from here on; what was damaged among them.
+    pub(crate) fn forget_damaged(&self, bytes: &Range<usize>) -> Vec<Damaged> {
         self.guard.as_ref().map(|guard| guard.forget(bytes)).unwrap_or_default()
+    }
+
+    /// What `forget_damaged` told counts as damaged again, or what lay at the same place of another region.
+    pub(crate) fn note_damaged(&self, damaged: &[Damaged]) {
+        if let Some(guard) = &self.guard {
+            guard.note(damaged);
+        }
     }
 
     /// What every placement is followed by. `damaged` were the bytes that it was to make good.
@@ -172,9 +180,7 @@ impl Region {
         damaged: &[Damaged],
     ) -> io::Result<()> {
         if let Err(error) = placed {
-            if let Some(guard) = &self.guard {
-                guard.note(damaged);
-            }
+            self.note_damaged(damaged);
             return Err(self.hold(bytes, error.into()));
         }
         for advice in self.options.hidden.advice() {

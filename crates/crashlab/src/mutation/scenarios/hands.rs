@@ -18,6 +18,7 @@ pub(super) fn all() -> Found {
     before_a_background_checkpoint()?;
     before_a_close()?;
     before_a_reservation()?;
+    left_to_others()?;
     while_a_journal_is_replaced()
 }
 
@@ -66,6 +67,23 @@ fn created_and_taken_up() -> Found {
         if left.as_deref() != taken_up.then_some(&b"somebody's"[..]) {
             return Err(format!("created, taken up {taken_up}, failed: {left:?} is left"));
         }
+    }
+    Ok(())
+}
+
+/// A file that another program changed is left to it, journal and all, only where it still has its name.
+fn left_to_others() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    scribble(&disk);
+    refused(store.check_unchanged(), ErrorKind::ForeignChange, "another program", "a changed file")?;
+    disk.put_file("/other", &[7; 500]);
+    disk.rename("/other".as_ref(), FILE.as_ref()).map_err(|error| error.to_string())?;
+    refused(store.leave_to_others(), ErrorKind::ForeignChange, "another file", "left without its name")?;
+    if disk.read_file(JOURNAL).is_none() {
+        return Err(
+            "a file without its name was left to others: the journal beside the other one is gone".into()
+        );
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ impl Working {
         let page = sys::page_size();
         if was_cut {
             // What a rollback brings back is not to be covered with zeros.
-            self.split()?;
+            self.split(store)?;
         }
         let (first, end) = (pages(from)?, pages(to)?);
         if end > self.region.len() {
@@ -88,7 +88,7 @@ impl Working {
         if self.is_one_memory() {
             region.place_anonymous(0..self.mapped, STORES, PRIVATE)?;
             self.move_memory(&mut region, 0..self.mapped);
-            self.region = region;
+            self.move_to_region(region);
             return Ok(());
         }
         let based = self.anonymous_from;
@@ -98,9 +98,15 @@ impl Working {
         for run in tracker::private_pages(self.addresses(0..self.mapped)) {
             self.copy_memory(&mut region, run);
         }
-        self.region = region;
+        self.move_to_region(region);
         self.cover(0..self.mapped);
         Ok(())
+    }
+
+    /// The memory is another region's from here on, and so is what could not be had on the way.
+    fn move_to_region(&mut self, region: Region) {
+        region.note_damaged(&self.region.damaged());
+        self.region = region;
     }
 
     /// Moves pages without copying them where the kernel can.

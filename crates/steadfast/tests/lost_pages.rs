@@ -1,0 +1,188 @@
+//! What a page that is gone may do at the wrong moment: while images are split, in a child, between two opens of a file.
+//!
+//! # Safety
+//!
+//! Pages are taken away by the tests themselves, from maps that nobody else uses.
+#![allow(unsafe_code)]
+
+mod process;
+
+use std::path::{Path, PathBuf};
+
+use steadfast::{AtomicMapping, ErrorKind, Mapping};
+
+const PAGES: usize = 8;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+fn page() -> usize {
+    rustix::param::page_size()
+}
+
+/// Each page full of its number + 1.
+fn numbered() -> Vec<u8> {
+    (0..PAGES).flat_map(|number| vec![number as u8 + 1; page()]).collect()
+}
+
+fn file(folder: &Path) -> PathBuf {
+    let path = folder.join("data.bin");
+    std::fs::write(&path, numbered()).unwrap();
+    path
+}
+
+/// As if the memory at `at` had failed: what the kernel says then (`BUS_MCEERR_AR`), said by the test.
+fn poison(start: *const u8, at: usize) {
+    // SAFETY: the page is this test's own.
+    assert!(unsafe { steadfast::fault::answer(start as usize + at, 4) });
+}
+
+type Way = (&'static str, fn(&mut AtomicMapping));
+
+/// Ways that part a loaded map's two images.
+fn ways_to_split() -> [Way; 3] {
+    [
+        ("a plain store", |map| map[0] = 99),
+        ("a raw pointer", |map| {
+            map.as_mut_ptr();
+        }),
+        ("a large edit", |map| map.edit(PAGES * page()..).unwrap().fill(0)),
+    ]
+}
+
+#[test]
+fn a_lost_page_stays_lost_when_the_images_are_parted() {
+    for (way, split) in ways_to_split() {
+        let folder = folder();
+        let path = file(folder.path());
+        let mut map =
+            AtomicMapping::options().create(true).len(PAGES * page() + (2 << 20)).load(&path).unwrap();
+        map.write_at(5 * page() + 1, b"declared").unwrap();
+        map.commit().unwrap();
+        map.write_at(3 * page(), b"kept").unwrap();
+        poison(map.as_ptr(), 5 * page());
+        split(&mut map);
+        let mut byte = [0];
+        assert_eq!(map.read_at(5 * page(), &mut byte).unwrap_err().kind(), ErrorKind::Io, "{way}");
+        map.check().unwrap_err();
+        map.refresh().unwrap();
+        assert_eq!(map[5 * page()], 6, "{way}: what was committed is back");
+        assert_eq!(&map[5 * page() + 1..5 * page() + 9], b"declared", "{way}");
+        assert_eq!(&map[3 * page()..3 * page() + 4], b"kept", "{way}: an edit elsewhere is kept");
+        map.rollback().unwrap();
+        let mut expected = numbered();
+        expected[5 * page() + 1..5 * page() + 9].copy_from_slice(b"declared");
+        assert!(map[..PAGES * page()] == expected, "{way}: so it is after a rollback");
+    }
+}
+
+#[test]
+fn a_lost_page_that_is_cut_off_comes_back_with_a_rollback() {
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    poison(map.as_ptr(), 6 * page());
+    map.resize(2 * page()).unwrap();
+    // Parts the images, and covers what was cut off with zeros.
+    map.resize(PAGES * page()).unwrap();
+    assert_eq!(map[6 * page()], 0);
+    map.rollback().unwrap();
+    map.check().unwrap();
+    assert!(map[..] == numbered());
+}
+
+#[test]
+fn refresh_brings_nothing_back_that_was_cut_off() {
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    map.resize(100).unwrap();
+    map.resize(PAGES * page()).unwrap();
+    for at in [0, 6 * page()] {
+        poison(map.as_ptr(), at);
+        let refreshed = map.refresh();
+        if refreshed.is_ok() {
+            map.check().unwrap();
+            assert!(
+                map[page()..].iter().all(|&byte| byte == 0),
+                "what was cut off is zeros until it is committed"
+            );
+        }
+    }
+    // The cut itself needs no page.
+    map.commit().unwrap();
+    map.refresh().unwrap();
+    map.check().unwrap();
+    let memory = map[..].to_vec();
+    assert!(memory[..100] == numbered()[..100] && memory[100..].iter().all(|&byte| byte == 0));
+    map.close().unwrap();
+    assert!(std::fs::read(&path).unwrap() == memory, "memory and file are one");
+}
+
+#[test]
+fn a_childs_own_map_is_guarded_where_its_parent_had_one() {
+    let folder = folder();
+    let path = file(folder.path());
+    let own = folder.path().join("own.bin");
+    std::fs::write(&own, numbered()).unwrap();
+    let map = Mapping::options().keep_from_children(true).open(&path).unwrap();
+    let child = process::fork();
+    if child == 0 {
+        // The parent's map is still there as a value; its addresses are free.
+        let mut others = Vec::new();
+        for _ in 0..1000 {
+            let mine = Mapping::options().open(&own).unwrap();
+            if mine.as_ptr() == map.as_ptr() {
+                std::fs::OpenOptions::new().write(true).open(&own).unwrap().set_len(0).unwrap();
+                let zero = process::load(mine.as_ptr());
+                process::leave(if zero == 0 && mine.check().is_err() { 0 } else { 1 });
+            }
+            others.push(mine);
+        }
+        process::leave(2);
+    }
+    let status = process::wait(child);
+    assert_eq!(process::signal_of(status), None);
+    assert_eq!(status, 0, "2 << 8: the kernel never gave the child those addresses");
+}
+
+#[test]
+fn a_refresh_that_is_tried_again_loses_nothing_that_another_process_committed() {
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    map[0] = 7;
+    map.commit().unwrap();
+    map.checkpoint().unwrap();
+    // Another program writes the file, and something stands against opening it again.
+    let mut changed = std::fs::read(&path).unwrap();
+    changed[page()] = 55;
+    std::fs::write(&path, &changed).unwrap();
+    map[1] = 1;
+    assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::ForeignChange);
+    let link = folder.path().join("link");
+    std::fs::hard_link(&path, &link).unwrap();
+    map.refresh().unwrap_err();
+    std::fs::remove_file(&link).unwrap();
+    // Now another process opens it, commits, and dies.
+    let child = process::fork();
+    if child == 0 {
+        let committed = AtomicMapping::options().load(&path).and_then(|mut other| {
+            other[2 * page()] = 123;
+            other.commit()?;
+            std::mem::forget(other);
+            Ok(())
+        });
+        process::leave(if committed.is_ok() { 0 } else { 1 });
+    }
+    assert_eq!(process::wait(child), 0);
+    if map.refresh().is_ok() {
+        assert_eq!(map[2 * page()], 123, "it was acknowledged");
+        drop(map);
+    } else {
+        drop(map);
+    }
+    let found = AtomicMapping::options().load(&path).unwrap();
+    assert_eq!(found[2 * page()], 123, "it was acknowledged");
+}
