@@ -116,6 +116,8 @@ pub struct Mapping {
     file: Option<Arc<MappedFile>>,
     /// The file's length when it was last looked at to decide how long the mapping is.
     file_len: u64,
+    /// What was damaged and put back, and nobody was told of.
+    untold: damage::Untold,
     sparse: bool,
     atomics: atomics::Granted,
     route: Route,
@@ -145,6 +147,7 @@ impl Mapping {
             protections: ProtectionMap::new(placed.end(), protection),
             file: file.map(Arc::new),
             file_len,
+            untold: damage::Untold::default(),
             sparse: options.sparse,
             atomics: atomics::Granted::default(),
             route: Route::Fastest,
@@ -232,7 +235,7 @@ impl Mapping {
             return Ok(());
         }
         let lost = self.settle().and_then(|()| match self.is_shared_writer() {
-            true => self.refuse_damaged("close", &(0..self.len())),
+            true => self.tell_damage("close", &(0..self.len())),
             false => Ok(()),
         });
         let unmapped = self.placed.region.unmap();
@@ -340,7 +343,7 @@ impl Drop for Mapping {
         if self.closed || self.birth.is_elsewhere() {
             return;
         }
-        let damaged = || self.is_shared_writer().then(|| self.refuse_damaged("close", &(0..self.len())));
+        let damaged = || self.is_shared_writer().then(|| self.tell_damage("close", &(0..self.len())));
         if let Err(error) = self.settle().and_then(|()| damaged().unwrap_or(Ok(()))) {
             log::error!("{error}");
         }

@@ -426,3 +426,34 @@ fn memory_that_fails_under_a_mapping_is_an_error_and_the_file_has_the_bytes() {
     poison(map.as_ptr(), 0);
     assert_eq!(map.close().unwrap_err().kind(), ErrorKind::Io, "what may be lost is told at the end, too");
 }
+
+#[test]
+fn damage_that_a_refresh_passed_over_is_told_by_the_next_sync_once() {
+    let folder = folder();
+    let (path, others) = numbered(folder.path(), 6);
+    let lose_a_store = || {
+        let map = Mapping::options().write(true).open(&path).unwrap();
+        others.set_len(0).unwrap();
+        // SAFETY: within the map, whose guard answers.
+        unsafe { map.as_ptr().add(3 * page()).write_volatile(9) };
+        others.set_len(6 * page() as u64).unwrap();
+        map
+    };
+    // Nobody asked before the refresh.
+    let mut map = lose_a_store();
+    map.refresh().unwrap();
+    map.sync(0..0).unwrap();
+    let error = map.sync(..).unwrap_err();
+    assert_eq!((error.kind(), error.bytes()), (ErrorKind::Truncated, Some(0..6 * page() as u64)), "{error}");
+    map.sync(..).unwrap();
+    map.close().unwrap();
+    let mut map = lose_a_store();
+    map.refresh().unwrap();
+    assert_eq!(map.close().unwrap_err().kind(), ErrorKind::Truncated);
+    // Somebody did.
+    let mut map = lose_a_store();
+    map.check().unwrap_err();
+    map.refresh().unwrap();
+    map.sync(..).unwrap();
+    map.close().unwrap();
+}

@@ -4,9 +4,22 @@
 //! them durable asks here.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Kind, Mapping};
 use crate::error::{Error, Result};
+use crate::fault::Cause;
+
+/// Damage that a refresh made good before any call had told of it: stores to those bytes are lost, and the next sync must
+/// not pass that over.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    /// Bytes of the file, and why they were lost.
+    lost: Mutex<Vec<(Range<u64>, Cause)>>,
+    /// The damage that is there now was told of.
+    told: AtomicBool,
+}
 
 impl Mapping {
     /// Is every byte what the file holds, as far as anybody touched it? To be asked after work on slices and raw pointers,
@@ -17,9 +30,9 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// The first damaged bytes, with the likely cause: [`Truncated`](crate::ErrorKind::Truncated) where they lay past the end of
-    /// the file, [`Io`](crate::ErrorKind::Io) otherwise. Stores to them since are lost, [`sync`](Self::sync) of them fails, and so
-    /// does every checked access, until [`refresh`](Self::refresh) puts the file's own pages back.
+    /// The first damaged bytes, with the likely cause: [`Truncated`](crate::ErrorKind::Truncated) where they lay past the
+    /// end of the file, [`Io`](crate::ErrorKind::Io) otherwise. Stores to them since are lost, [`sync`](Self::sync) of them
+    /// fails, and so does every checked access, until [`refresh`](Self::refresh) puts the file's own pages back.
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
     pub fn check(&self) -> Result<()> {
@@ -43,13 +56,15 @@ impl Mapping {
     /// ([`reserve`](super::MappingOptions::reserve)) every address stays; a longer mapping may move, as by
     /// [`resize`](Self::resize). Advice and locks of pages that were damaged are gone, protections stay.
     ///
-    /// Stores to damaged bytes are lost; [`check`](Self::check) had named them. Where a private mapping's file was
+    /// Stores to damaged bytes are lost. Where no call had named them before, the next [`sync`](Self::sync) of them, or the
+    /// [`close`](Self::close), does once. Where a private mapping's file was
     /// truncated, the kernel dropped its changed pages beyond the new end (mmap(2)).
     ///
     /// # Errors
     ///
-    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded): no memory or addresses; try again. [`Forked`](crate::ErrorKind::Forked): in a
-    /// child. A page that still cannot be read is no error here, but at its next access.
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded): no memory or addresses; try again.
+    /// [`Forked`](crate::ErrorKind::Forked): in a child. A page that still cannot be read is no error here, but at its next
+    /// access.
     ///
     /// See [`MappingOptions::guard`](super::MappingOptions::guard) for an example.
     pub fn refresh(&mut self) -> Result<()> {
@@ -75,11 +90,16 @@ impl Mapping {
     /// Maps the file's pages where there are zeros instead.
     fn put_back(&mut self, operation: &'static str) -> Result<()> {
         let file = self.file.clone();
+        let told = self.untold.told.swap(false, Ordering::Relaxed);
         for damaged in self.placed.region.damaged() {
             // What is no longer mapped is nobody's any more.
             let bytes = damaged.bytes.start..damaged.bytes.end.min(self.placed.end());
             if bytes.is_empty() {
                 continue;
+            }
+            if !told && self.is_shared_writer() {
+                let lost = (self.placed.in_file(&bytes), damaged.cause);
+                self.untold.lost.lock().unwrap_or_else(PoisonError::into_inner).push(lost);
             }
             let fd = file.as_ref().map(|file| std::os::fd::AsFd::as_fd(&file.fd));
             self.placed.place(operation, bytes.clone(), fd, false).map_err(|error| self.with_path(error))?;
@@ -101,6 +121,7 @@ impl Mapping {
         match self.placed.region.first_damaged(&(lead + range.start..lead + range.end)) {
             None => Ok(()),
             Some(damaged) => {
+                self.untold.told.store(true, Ordering::Relaxed);
                 let bytes = self.placed.bytes_of(&damaged.bytes);
                 let error = self.error(damaged.cause.kind(), operation, &bytes, damaged.cause.reason());
                 Err(error.advice(match self.placed.kind {
@@ -111,6 +132,28 @@ impl Mapping {
                 }))
             }
         }
+    }
+
+    /// As `refuse_damaged`, and tells once of what was damaged and put back without a word.
+    pub(super) fn tell_damage(&self, operation: &'static str, range: &Range<usize>) -> Result<()> {
+        self.refuse_damaged(operation, range)?;
+        let in_file = self.placed.in_file(&self.placed.pages(range));
+        let mut lost = self.untold.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let overlaps = |(lost, _): &(Range<u64>, Cause)| lost.start < in_file.end && in_file.start < lost.end;
+        let Some(first) = lost.iter().position(overlaps).map(|index| lost[index].clone()) else {
+            return Ok(());
+        };
+        lost.retain(|lost| !overlaps(lost));
+        let from = |at: u64| at.saturating_sub(self.placed.offset()).min(self.len() as u64) as usize;
+        let (bytes, cause) = (from(first.0.start)..from(first.0.end), first.1);
+        Err(self
+            .error(
+                cause.kind(),
+                operation,
+                &bytes,
+                "before the last `refresh` these bytes were lost, and no call had said so",
+            )
+            .advice("store again what must be kept, and sync once more"))
     }
 
     /// Touches the pages of `range`, so that what cannot be had is an error before anybody gets a reference.

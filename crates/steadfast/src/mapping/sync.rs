@@ -66,7 +66,7 @@ impl Mapping {
         file.sync(&in_file, Through::Region(&self.placed.region, pages))
             .map_err(|failure| file.error(operation, &failure))?;
         // The rest is durable; but what was stored to bytes that others took away is gone, and the kernel would not say so.
-        self.refuse_damaged(operation, &range)?;
+        self.tell_damage(operation, &range)?;
         self.check_length(operation, &range)
     }
 
