@@ -434,8 +434,9 @@ fn damage_that_a_refresh_passed_over_is_told_by_the_next_sync_once() {
     let lose_a_store = || {
         let map = Mapping::options().write(true).open(&path).unwrap();
         others.set_len(0).unwrap();
+        let lost = map.as_ptr().wrapping_add(3 * page());
         // SAFETY: within the map, whose guard answers.
-        unsafe { map.as_ptr().add(3 * page()).write_volatile(9) };
+        unsafe { lost.write_volatile(9) };
         others.set_len(6 * page() as u64).unwrap();
         map
     };

@@ -155,7 +155,7 @@ impl Locked<'_> {
                 continue;
             }
             for gap in self.reserved.gaps(blocks.clone()) {
-                // no check: a checkpoint changes the file all the time, and looks before it begins
+                // A checkpoint changes the file all the time, and looks before it begins.
                 if !asked && !self.is_checkpointing() {
                     // Before our own change hides another's.
                     step!(
