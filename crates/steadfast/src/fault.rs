@@ -19,10 +19,14 @@
 //! The same for SIGXFSZ, which the kernel sends besides the error when a write goes beyond the limit on file sizes (`ulimit
 //! -f`): where nobody else handles it, it is ignored in a thread that is in a write of this library.
 //!
-//! What the guard cannot do: a thread that blocks SIGBUS is ended by the kernel whatever is installed (signal(7)); and a
-//! handler that a program installs *later*, and that does not call the one that was there before, gets the faults of maps
-//! that are open by then. [`install`] puts the guard in front again, as does every open of a map; the program's handler is
-//! still called for all faults that are not ours.
+//! What the guard cannot do:
+//!
+//! - A thread that blocks SIGBUS is ended by the kernel, whatever is installed (signal(7)).
+//! - A handler that a program installs *later*, and that does not call the one that was there before, gets the faults of
+//!   maps that are open by then. [`install`] puts the guard in front again, as does every open of a map; the program's
+//!   handler is still called for all faults that are not ours.
+//! - A process whose own mappings have used up the limit `vm.max_map_count` has no room for the zeros, and ends.
+//! - A mount that answers nothing at all, not even errors, lets the access wait, and so the handler, as it would any program.
 
 #[cfg(not(feature = "guard"))]
 mod absent;
