@@ -34,7 +34,8 @@ impl AtomicMapping {
     /// # use steadfast::{AtomicMapping, ErrorKind};
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("a");
-    /// let mut map = AtomicMapping::options().create(true).len(8).allow_volatile(true).load(&path)?;
+    /// # std::fs::write(&path, [0; 8])?;
+    /// let mut map = AtomicMapping::options().allow_volatile(true).load(&path)?;
     /// std::fs::write(&path, b"another program's")?;
     /// map[0] = 1;
     /// assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::ForeignChange);
