@@ -170,7 +170,7 @@ fn sees_durable(
     let is_named = matches!(mark, FoundMark::Ours(mark) if mark.epoch == journal.header.epoch); // no check: flushed if not
     if !is_named {
         let folder = names::folder(path);
-        sync!("snapshot: the journal's name is flushed", disk.sync_dir(folder, SyncPoint::ShownName))
+        sync!("snapshot: its name is synced", disk.sync_dir(folder, SyncPoint::ShownName))
             .map_err(|error| Error::from_io("flush the journal's name", error).path(folder))?;
     }
     let known = scan.records.iter().map(|record| record.placed.header.durable_through.get()).max();
@@ -185,7 +185,7 @@ fn sees_durable(
             "whether the last commit is durable is not known; mend the disk, or let the writer say what it knows",
         )
     };
-    sync!("snapshot: the records are flushed", journal.file.sync_data(SyncPoint::Shown)).map_err(failed)?;
+    sync!("snapshot: its records are synced", journal.file.sync_data(SyncPoint::Shown)).map_err(failed)?;
     step!("snapshot: read back from the disk", journal.file.drop_clean_pages()).map_err(failed)?;
     // no check: the others are vouched for
     for record in scan.records.iter().filter(|record| record.id() > known) {
