@@ -419,8 +419,9 @@ impl Side<'_> {
                     error.kind(),
                     ErrorKind::ForeignChange | ErrorKind::Latched | ErrorKind::NotFound
                 );
-                // The name may be gone, or another file's.
-                self.expect("a refresh", &error, &[ErrorKind::InvalidInput, ErrorKind::NotFound])
+                // The name may be gone; or the hand was there again while the file was opened, and the open's journal no longer fits.
+                let also = [ErrorKind::InvalidInput, ErrorKind::NotFound, ErrorKind::Identity];
+                self.expect("a refresh", &error, &also)
             }
         }
     }
