@@ -51,6 +51,8 @@ pub(super) struct Live {
     refusal: String,
     /// Commits are refused from here on.
     latched: bool,
+    /// The file was taken as the hand had left it, or that was tried: where the hand was at work meanwhile it is not known what was taken.
+    pub(super) adopted: bool,
     /// Nothing was opened since it was made or closed: a plain file.
     pub(super) closed: bool,
     /// What an open would show is known.
@@ -114,6 +116,7 @@ impl Live {
             unsure: false,
             refusal: String::new(),
             latched: false,
+            adopted: false,
             closed: true,
             may_open: true,
         }
@@ -396,6 +399,7 @@ impl Side<'_> {
             return Err("a loaded map is damaged".into());
         }
         self.count(|counts| counts.refreshed += u64::from(damaged));
+        live.adopted |= self.is_foreign() && self.begun() > 0;
         match map.refresh() {
             // The file was opened again as the hand left it: all that is known from here on is what it shows now.
             Ok(()) if self.is_foreign() && self.begun() > 0 && (live.latched || map[..] != live.working) => {

@@ -23,7 +23,8 @@ pub(super) fn judge(side: &Side<'_>, live: &Live, round: &Round<'_>, begun: u64)
     let foreign = begun > 0 && matches!(round.place, Place::Disk | Place::Memory);
     if journal_of(path).exists() {
         // A look at the file cannot see what is cut and made longer between two looks, and a view has no memory of its own to tell by.
-        let lost = |at: u64| foreign && side.script.is_view() && round.plan.takes(at, 0..begun);
+        let vague = side.script.is_view() || live.adopted;
+        let lost = |at: u64| foreign && vague && round.plan.takes(at, 0..begun);
         let zeros = recorded(path, live, round.scratch, lost).map_err(named)?;
         side.count(|counts| {
             counts.journals_judged += 1;
