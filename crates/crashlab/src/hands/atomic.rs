@@ -51,8 +51,6 @@ pub(super) struct Live {
     refusal: String,
     /// Commits are refused from here on.
     latched: bool,
-    /// The file was taken as the hand had left it, or that was tried: where the hand was at work meanwhile it is not known what was taken.
-    pub(super) adopted: bool,
     /// Nothing was opened since it was made or closed: a plain file.
     pub(super) closed: bool,
     /// What an open would show is known.
@@ -116,7 +114,6 @@ impl Live {
             unsure: false,
             refusal: String::new(),
             latched: false,
-            adopted: false,
             closed: true,
             may_open: true,
         }
@@ -399,10 +396,14 @@ impl Side<'_> {
             return Err("a loaded map is damaged".into());
         }
         self.count(|counts| counts.refreshed += u64::from(damaged));
-        live.adopted |= self.is_foreign() && self.begun() > 0;
         match map.refresh() {
             // The file was opened again as the hand left it: all that is known from here on is what it shows now.
             Ok(()) if self.is_foreign() && self.begun() > 0 && (live.latched || map[..] != live.working) => {
+                // Where nothing was adopted after all, what is not committed is no part of it.
+                if let Err(error) = map.rollback() {
+                    (live.map, live.may_open) = (None, false);
+                    return self.expect("a rollback", &error, &[]);
+                }
                 let now = map.to_vec();
                 self.count(|counts| counts.adopted += 1);
                 if now.is_empty() || self.is_view() {

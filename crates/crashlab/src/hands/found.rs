@@ -23,8 +23,7 @@ pub(super) fn judge(side: &Side<'_>, live: &Live, round: &Round<'_>, begun: u64)
     let foreign = begun > 0 && matches!(round.place, Place::Disk | Place::Memory);
     if journal_of(path).exists() {
         // A look at the file cannot see what is cut and made longer between two looks, and a view has no memory of its own to tell by.
-        let vague = side.script.is_view() || live.adopted;
-        let lost = |at: u64| foreign && vague && round.plan.takes(at, 0..begun);
+        let lost = |at: u64| foreign && side.script.is_view() && round.plan.takes(at, 0..begun);
         let zeros = recorded(path, live, round.scratch, lost).map_err(named)?;
         side.count(|counts| {
             counts.journals_judged += 1;
@@ -66,7 +65,9 @@ fn recorded(path: &Path, live: &Live, scratch: &Path, lost: impl Fn(u64) -> bool
     let folder = tempfile::tempdir_in(scratch).map_err(rig)?;
     let canvas = folder.path().join("canvas");
     fs::copy(journal_of(path), journal_of(&canvas)).map_err(rig)?;
-    fs::write(&canvas, vec![CANVAS; PAGES_MAX * PAGE]).map_err(rig)?;
+    // A file that was adopted may be longer than any that the script makes.
+    let longest = live.states.iter().map(Vec::len).max().unwrap_or(0);
+    fs::write(&canvas, vec![CANVAS; longest.max(PAGES_MAX * PAGE)]).map_err(rig)?;
     let recovery = recover(&canvas, Resolution::Adopt)
         .map_err(|error| violated("its journal cannot be adopted", &error))?;
     if recovery.replayed_commits == 0 {

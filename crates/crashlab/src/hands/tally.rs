@@ -140,7 +140,7 @@ impl fmt::Display for Figures {
                 f,
                 "{}: {} rounds ({}); the other hand: {}; {loads} loads judged, {stores} stores and {commits} commits acknowledged, \
                  {refused} calls and {commits_refused} commits refused, {refreshed} times refreshed at work, {adopted} times with the file as the hand had left it, {unnamed} plain loads behind \
-                 a new end within its page, {files_judged} files and {journals_judged} journals judged ({zeros_recorded} of views and of adopted files hold what a cut between two looks left), {} signal deaths",
+                 a new end within its page, {files_judged} files and {journals_judged} journals judged ({zeros_recorded} of views hold what a cut between two looks left), {} signal deaths",
                 tally.part,
                 tally.rounds(),
                 list(&tally.rounds),
