@@ -186,3 +186,42 @@ fn a_refresh_that_is_tried_again_loses_nothing_that_another_process_committed() 
     let found = AtomicMapping::options().load(&path).unwrap();
     assert_eq!(found[2 * page()], 123, "it was acknowledged");
 }
+
+#[test]
+fn a_lost_page_behind_the_committed_end_keeps_no_images_together() {
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    map.resize((PAGES + 4) * page()).unwrap();
+    poison(map.as_ptr(), (PAGES + 2) * page());
+    map[0] = 99;
+    assert_eq!(map.status().latched, None);
+    assert_eq!(
+        map.check().unwrap_err().bytes(),
+        Some(((PAGES + 2) * page()) as u64..((PAGES + 3) * page()) as u64)
+    );
+    map.rollback().unwrap();
+    assert!(map[..] == numbered());
+    map.close().unwrap();
+}
+
+/// One mapping for all of it: page by page it would take hours.
+#[test]
+fn a_tail_of_a_terabyte_is_put_back_at_once() {
+    let folder = folder();
+    let path = folder.path().join("data.bin");
+    let others = std::fs::File::create(&path).unwrap();
+    let len = 1 << 40;
+    others.set_len(len as u64).unwrap();
+    // SAFETY: nobody stores to the file; that somebody cuts it is what this is about.
+    let mut map = unsafe { AtomicMapping::options().view(&path) }.unwrap();
+    map.write_at(10 * page(), b"committed").unwrap();
+    map.commit().unwrap();
+    others.set_len(page() as u64).unwrap();
+    assert_eq!(map[len - 1], 0);
+    assert_eq!(map.check().unwrap_err().bytes(), Some(page() as u64..len as u64));
+    others.set_len(len as u64).unwrap();
+    map.rollback().unwrap();
+    map.check().unwrap();
+    assert_eq!(&map[10 * page()..10 * page() + 9], b"committed", "what only the journal has is back");
+}

@@ -93,19 +93,16 @@ impl AtomicMapping {
         // Its descriptor goes with the store.
         self.working.forget_descriptor();
         self.store = Box::new(Gone::after(&*self.store));
-        let (store, working) =
-            self.options.open_again(&self.disk, &path, resolution, |options, mut store| {
-                let options = options.region();
-                let (tracker, split) = (self.working.wanted_tracker(), self.working.is_split());
-                let working = if is_view {
-                    // The growth of an adopted commit may still stand in the journal alone.
-                    store.checkpoint()?;
-                    Working::view(&*store, 0, options, tracker)?
-                } else {
-                    Working::load(&*store, 0, options, tracker, split)?
-                };
-                Ok((store, working))
-            })?;
+        let mut store = self.options.open_again(&self.disk, &path, resolution)?;
+        let options = self.options.region();
+        let tracker = self.working.wanted_tracker();
+        let working = if is_view {
+            // The growth of an adopted commit may still stand in the journal alone.
+            store.checkpoint()?;
+            Working::view(&*store, 0, options, tracker)?
+        } else {
+            Working::load(&*store, 0, options, tracker, self.working.is_split())?
+        };
         self.take_over(store, working);
         Ok(())
     }

@@ -361,16 +361,15 @@ impl AtomicOptions {
         Tracker::asked(self.tracker).and_then(Tracker::choose).map_err(|error| error.path(path))
     }
 
-    /// The file at `path` once more, taken as `resolution` says, and whatever `work` makes of it.
-    pub(super) fn open_again<T>(
+    /// The file at `path` once more, taken as `resolution` says.
+    pub(super) fn open_again(
         &self,
         disk: &Arc<dyn Disk>,
         path: &Path,
         resolution: Resolution,
-        work: impl FnOnce(&AtomicOptions, Box<dyn Store>) -> Result<T>,
-    ) -> Result<T> {
+    ) -> Result<Box<dyn Store>> {
         let file = self.file.clone().create(false).resolution(resolution);
-        work(self, Box::new(file.open_on(Arc::clone(disk), path)?))
+        Ok(Box::new(file.open_on(Arc::clone(disk), path)?))
     }
 
     pub(super) fn is_read_only(&self) -> bool {

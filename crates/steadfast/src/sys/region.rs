@@ -451,4 +451,20 @@ mod tests {
         // And it is still usable.
         region.place_anonymous(page..3 * page, stores, MapFlags::PRIVATE).unwrap();
     }
+
+    #[cfg(feature = "guard")]
+    #[test]
+    fn a_placement_that_fails_leaves_what_was_damaged_damaged() {
+        let page = crate::sys::page_size();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let options = RegionOptions { guarded: true, ..RegionOptions::default() };
+        let mut region = Region::reserve_as(4 * page, options).unwrap();
+        region.place_anonymous(0..4 * page, ProtFlags::READ, MapFlags::PRIVATE).unwrap();
+        // SAFETY: as if the memory had failed (`BUS_MCEERR_AR`): the page is this test's own.
+        assert!(unsafe { crate::fault::answer(region.as_ptr() as usize + page, 4) });
+        region.place_file(0..4 * page, socket.as_fd(), 0, ProtFlags::READ, MapFlags::PRIVATE).unwrap_err();
+        assert_eq!(region.first_damaged(&(0..4 * page)).map(|damaged| damaged.bytes), Some(page..2 * page));
+        region.place_anonymous(0..4 * page, ProtFlags::READ, MapFlags::PRIVATE).unwrap();
+        assert_eq!(region.damaged(), []);
+    }
 }

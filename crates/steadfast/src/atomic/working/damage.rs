@@ -53,36 +53,65 @@ impl Working {
         let failed = |error| Error::from_io("refresh", error).path(store.path());
         self.look_anew();
         let page = sys::page_size();
-        let len = store.committed_len() as usize;
-        let mut committed = vec![0; page];
         for damaged in self.region.damaged() {
-            let end = damaged.bytes.end.min(self.mapped);
-            let mut at = damaged.bytes.start;
-            while at < end {
-                let bytes = at..(at + page).min(end);
-                at = bytes.end;
-                let over_committed = self.undo.is_none() && bytes.start < self.anonymous_from;
-                let known = bytes.start..bytes.end.min(len).max(bytes.start);
-                let is_behind = !known.is_empty()
-                    && (!over_committed
-                        || self.is_view() && store.is_behind(known.start as u64..known.end as u64)?);
-                if is_behind {
-                    // Before anything changes: this may fail.
-                    store.read_committed(&mut committed[..known.len()], known.start as u64)?;
+            let run = damaged.bytes.start..damaged.bytes.end.min(self.mapped);
+            if run.is_empty() {
+                continue;
+            }
+            // From here on no committed image lies under the pages.
+            let bare =
+                if self.undo.is_some() { run.start } else { self.anonymous_from.clamp(run.start, run.end) };
+            let (based, bare) = (run.start..bare, bare..run.end);
+            // All that may fail comes before anything changes.
+            let mut behind = Vec::new();
+            if self.is_view() {
+                find_behind(store, based.clone(), &mut behind)?;
+            }
+            let behind: Vec<_> = behind
+                .into_iter()
+                .map(|bytes| Ok((bytes.start, committed_bytes(store, bytes)?)))
+                .collect::<Result<_>>()?;
+            let lost = committed_bytes(store, bare.clone())?;
+            if !based.is_empty() {
+                self.place_committed(store, based).map_err(failed)?;
+                for (start, bytes) in behind {
+                    let end = start + bytes.len();
+                    self.bytes_mut(end)[start..].copy_from_slice(&bytes);
+                    self.copies.insert(start / page..end / page);
                 }
-                if over_committed {
-                    self.place_committed(store, bytes.clone()).map_err(failed)?;
-                } else {
-                    self.place_zeros(bytes.clone()).map_err(failed)?;
-                }
-                if is_behind {
-                    self.bytes_mut(known.end)[known.clone()].copy_from_slice(&committed[..known.len()]);
-                    if over_committed {
-                        self.copies.insert(bytes.start / page..bytes.end / page);
-                    }
-                }
+            }
+            if !bare.is_empty() {
+                self.place_zeros(bare.clone()).map_err(failed)?;
+                self.bytes_mut(bare.end)[bare.start..].copy_from_slice(&lost);
             }
         }
         Ok(())
     }
+}
+
+/// What was committed at `bytes`: zeros behind its end.
+pub(super) fn committed_bytes(store: &dyn Store, bytes: Range<usize>) -> Result<Vec<u8>> {
+    let known = bytes.end.min(store.committed_len() as usize).saturating_sub(bytes.start);
+    let mut committed = vec![0; bytes.len()];
+    if known > 0 {
+        store.read_committed(&mut committed[..known], bytes.start as u64)?;
+    }
+    Ok(committed)
+}
+
+/// The pages of `bytes` of which the store's file lacks what was committed. There are few of them, in however many.
+fn find_behind(store: &dyn Store, bytes: Range<usize>, found: &mut Vec<Range<usize>>) -> Result<()> {
+    let page = sys::page_size();
+    let end = bytes.end.min(store.committed_len() as usize);
+    if bytes.start >= end || !store.is_behind(bytes.start as u64..end as u64)? {
+        return Ok(());
+    }
+    let pages = bytes.len() / page;
+    if pages <= 1 {
+        found.push(bytes);
+        return Ok(());
+    }
+    let middle = bytes.start + pages / 2 * page;
+    find_behind(store, bytes.start..middle, found)?;
+    find_behind(store, middle..bytes.end, found)
 }

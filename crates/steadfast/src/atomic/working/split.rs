@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use super::super::committed::{self, Committed};
 use super::super::tracker::Tracking;
+use super::damage::committed_bytes;
 use super::{HOLE_BYTES, PRIVATE, STORES, Working};
 use crate::fault::{Damaged, writing};
 use crate::store::Store;
@@ -90,13 +91,10 @@ impl Working {
 
     /// Where pages are damaged, and what was committed there: zeros behind its end.
     fn committed_of_damaged(&self, store: &dyn Store) -> io::Result<Vec<(usize, Vec<u8>)>> {
-        let len = store.committed_len() as usize;
         let mut found = Vec::new();
         for Damaged { bytes, .. } in self.region.damaged() {
             let bytes = bytes.start..bytes.end.min(self.mapped).max(bytes.start);
-            let known = bytes.end.min(len).saturating_sub(bytes.start);
-            let mut committed = vec![0; bytes.len()];
-            store.read_committed(&mut committed[..known], bytes.start as u64).map_err(io::Error::other)?;
+            let committed = committed_bytes(store, bytes.clone()).map_err(io::Error::other)?;
             found.push((bytes.start, committed));
         }
         Ok(found)
