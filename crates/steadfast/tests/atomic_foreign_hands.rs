@@ -14,7 +14,7 @@ use std::path::Path;
 
 use stage::{Model, assert_says, folder, journal_of, options, picture, until};
 use steadfast::store::{Resolution, inspect, recover};
-use steadfast::{AtomicMapping, ErrorKind};
+use steadfast::{AtomicMapping, AtomicOptions, ErrorKind};
 
 /// What another program does. Repeated until the file system's clock has moved on: a change within one tick of it cannot
 /// be told from our own.
@@ -102,6 +102,27 @@ fn declared_edits_are_committed_until_the_checkpoint_notices_a_foreign_hand() {
             after.iter().all(|(name, file)| before.get(name) == Some(file)),
             "{what}: nothing else changed"
         );
+    }
+}
+
+/// What is not captured yet may have been taken from a view: its pages are the file's.
+#[test]
+fn a_commit_of_a_view_notices_a_foreign_hand_even_if_all_was_declared() {
+    for (what, hand) in HANDS {
+        let folder = folder();
+        let path = folder.path().join("state.bin");
+        Model::plain().write(&path);
+        let mut map = view(options(), &path);
+        // Blocks that are known leave nothing else to look at.
+        for byte in [1, 2] {
+            map.write_at(30, &[byte]).unwrap();
+            map.commit().unwrap();
+        }
+        map.write_at(30, &[3]).unwrap();
+        by_another_hand(&path, hand);
+        let error = map.commit().unwrap_err();
+        assert_says(&error, ErrorKind::ForeignChange, &path, &["another program"]);
+        assert_eq!(map.status().last.get(), 2, "{what}");
     }
 }
 
@@ -206,11 +227,15 @@ fn publishing_and_checkpoints_of_our_own_are_no_foreign_hand() {
     map.close().unwrap();
 }
 
-/// Opens as `load` or `view`.
-fn open(view: bool, path: &Path) -> AtomicMapping {
-    let options = AtomicMapping::options();
+fn view(options: AtomicOptions, path: &Path) -> AtomicMapping {
     // SAFETY: breaking this promise is what these tests are about.
-    if view { unsafe { options.view(path).unwrap() } } else { options.load(path).unwrap() }
+    unsafe { options.view(path).unwrap() }
+}
+
+/// Opens as `load` or `view`.
+fn open(as_view: bool, path: &Path) -> AtomicMapping {
+    let options = AtomicMapping::options();
+    if as_view { view(options, path) } else { options.load(path).unwrap() }
 }
 
 #[test]
@@ -266,15 +291,21 @@ fn refresh_makes_commits_again_that_the_plain_file_lacked() {
     }
 }
 
-#[test]
-fn refresh_does_not_take_another_file_for_this_one() {
-    let folder = stage::folder();
+/// A loaded map whose file another program changed, which a commit has noticed.
+fn changed() -> (tempfile::TempDir, std::path::PathBuf, AtomicMapping) {
+    let folder = folder();
     let path = folder.path().join("state.bin");
     fs::write(&path, vec![1; 5000]).unwrap();
     let mut map = open(false, &path);
     fs::write(&path, b"changed").unwrap();
     map[0] = 2;
     map.commit().unwrap_err();
+    (folder, path, map)
+}
+
+#[test]
+fn refresh_does_not_take_another_file_for_this_one() {
+    let (folder, path, mut map) = changed();
     fs::rename(&path, folder.path().join("moved")).unwrap();
     fs::write(&path, b"a stranger").unwrap();
     let error = map.refresh().unwrap_err();
@@ -286,13 +317,7 @@ fn refresh_does_not_take_another_file_for_this_one() {
 
 #[test]
 fn a_refresh_that_cannot_open_the_file_leaves_the_memory_readable_and_may_be_tried_again() {
-    let folder = stage::folder();
-    let path = folder.path().join("state.bin");
-    fs::write(&path, vec![1; 5000]).unwrap();
-    let mut map = open(false, &path);
-    fs::write(&path, b"changed").unwrap();
-    map[0] = 2;
-    map.commit().unwrap_err();
+    let (folder, path, mut map) = changed();
     let link = folder.path().join("link");
     fs::hard_link(&path, &link).unwrap();
     map.refresh().unwrap_err();

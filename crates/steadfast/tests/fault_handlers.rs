@@ -5,6 +5,8 @@
 //! Handlers here keep to what a handler may do: atomics, and `mmap` over a page of this test's own mapping.
 #![allow(unsafe_code)]
 
+#[path = "stage/forbid.rs"]
+mod forbid;
 mod process;
 
 use std::fs::File;
@@ -351,6 +353,20 @@ fn a_child_may_map_what_it_likes_where_its_parent_has_a_map() {
             process::leave(1);
         }
         assert_eq!(process::signal_of(process::wait(child)), Some(libc::SIGBUS));
+    });
+    assert_eq!(ended, None);
+}
+
+#[test]
+fn where_the_whole_tail_is_too_much_single_pages_are_covered() {
+    let ended = in_a_process("where_the_whole_tail_is_too_much_single_pages_are_covered", || {
+        let cut = cut();
+        // As a system that does not promise so much memory at once.
+        forbid::refuse(libc::SYS_mmap, forbid::When::IsAbove(1, 2 * page() as u32), libc::ENOMEM);
+        for at in 0..PAGES {
+            cut.touch_ours(at);
+        }
+        assert_eq!(cut.map.check().unwrap_err().bytes(), Some(0..(PAGES * page()) as u64));
     });
     assert_eq!(ended, None);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stage::forbid::{When, refuse};
 use stage::{VERBS, folder, open, options, picture};
 use steadfast::disk::{CallKind, SimDisk};
 use steadfast::store::{JournaledFile, Resolution, recover_on};
@@ -44,43 +45,6 @@ fn a_file_that_cannot_be_locked_is_not_opened_for_commits() {
     }
 }
 
-/// Has the kernel refuse locks to this thread with this error (seccomp(2)), as file systems without them do.
-#[allow(unsafe_code)]
-fn forbid_locks(os_error: u32) {
-    let load = |offset: u32| libc::sock_filter {
-        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    };
-    // Goes on if the word that was loaded is this one, else passes `others` steps by.
-    let only = |word: u32, others: u8| libc::sock_filter {
-        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-        jt: 0,
-        jf: others,
-        k: word,
-    };
-    let answer =
-        |what: u32| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: what };
-    // The lower half of the second argument, behind the call's number, the machine, the instruction and the first argument.
-    let second = if cfg!(target_endian = "little") { 24 } else { 28 };
-    let mut program = [
-        load(0),
-        only(libc::SYS_fcntl as u32, 3),
-        load(second),
-        only(libc::F_OFD_SETLK as u32, 1),
-        answer(libc::SECCOMP_RET_ERRNO | os_error),
-        answer(libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: takes numbers only.
-    let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    assert_eq!(no_new, 0);
-    // SAFETY: the kernel reads the program, which lives across the call.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// Keeps what the library logs.
 struct Log(Mutex<Vec<String>>);
 
@@ -106,7 +70,7 @@ fn as_a_process_without_locks() {
     let os_error: i32 = std::env::var(ENV_ERROR).unwrap().parse().unwrap();
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
-    forbid_locks(os_error as u32);
+    refuse(libc::SYS_fcntl, When::Is(1, libc::F_OFD_SETLK as u32), os_error);
     let warnings = |file: &Path| {
         let lines = std::mem::take(&mut *LOG.0.lock().unwrap());
         let about = |line: &&String| line.contains("cannot lock files");

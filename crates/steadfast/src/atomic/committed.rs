@@ -144,6 +144,11 @@ impl Committed {
         self.window.as_ref()?.first_damaged(range)
     }
 
+    #[cfg(all(test, feature = "guard"))]
+    pub(super) fn window_address(&self) -> Option<usize> {
+        self.window.as_ref().map(|window| window.as_ptr() as usize)
+    }
+
     /// The next look at the image is through a new window.
     pub(super) fn close_window(&mut self) {
         self.window = None;

@@ -97,3 +97,64 @@ impl AtomicMapping {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "guard"))]
+#[allow(unsafe_code, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    /// Where each page of the file has its one byte that is no zero.
+    const SEVEN: usize = 100;
+
+    /// A view of eight pages, whose stores are found by comparing.
+    fn view(folder: &tempfile::TempDir) -> AtomicMapping {
+        let path = folder.path().join("data.bin");
+        let mut bytes = vec![0; 8 * PAGE];
+        bytes.iter_mut().skip(SEVEN).step_by(PAGE).for_each(|byte| *byte = 7);
+        std::fs::write(&path, bytes).unwrap();
+        // SAFETY: nobody else writes the file.
+        let mut map = unsafe { AtomicMapping::options().allow_volatile(true).view(&path) }.unwrap();
+        map[0] = 1;
+        map.commit().unwrap();
+        map
+    }
+
+    /// As if the memory had failed that shows what was committed at `at`.
+    fn lose(map: &AtomicMapping, at: usize) {
+        let window = map.working.committed.window_address().unwrap();
+        // SAFETY: what the kernel says then (`BUS_MCEERR_AR`); nobody else looks at the page.
+        assert!(unsafe { crate::fault::answer(window + at, 4) });
+    }
+
+    /// Commits a zero over the seven of page 3: beside zeros in the page's place that would be no change.
+    fn commit_a_zero(mut map: AtomicMapping) {
+        assert_eq!(map[3 * PAGE + SEVEN], 7);
+        map[3 * PAGE + SEVEN] = 0;
+        map.commit().unwrap();
+        let path = map.path().to_owned();
+        map.close().unwrap();
+        assert_eq!(std::fs::read(path).unwrap()[3 * PAGE + SEVEN], 0);
+    }
+
+    #[test]
+    fn a_lost_page_of_the_committed_image_is_looked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let map = view(&folder);
+        lose(&map, 3 * PAGE);
+        commit_a_zero(map);
+    }
+
+    #[test]
+    fn zeros_of_a_lost_page_are_not_kept_as_what_was_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut map = view(&folder);
+        lose(&map, 3 * PAGE);
+        map.write_at(3 * PAGE, b"declared").unwrap();
+        assert_eq!(map.commit().unwrap_err().kind(), ErrorKind::NotCommitted);
+        map.refresh().unwrap();
+        map.commit().unwrap();
+        commit_a_zero(map);
+    }
+}
