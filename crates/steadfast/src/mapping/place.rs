@@ -41,57 +41,24 @@ impl Placed {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<Placed> {
         let lead = (options.offset % page_size() as u64) as usize;
-        let mut placed = Placed::reserve(
-            "open",
+        let mut placed = Placed {
+            region: reserve("open", lead, len.max(options.reserve), options.region())?,
             lead,
             len,
-            len.max(options.reserve),
-            options.region(),
             kind,
-            options.write || kind == Kind::Anonymous,
-            options.offset - lead as u64,
-        )?;
+            writable: options.write || kind == Kind::Anonymous,
+            start_in_file: options.offset - lead as u64,
+        };
         placed.place("open", 0..placed.end(), fd, options.populate)?;
         Ok(placed)
     }
 
     /// The same mapping with room for `len` bytes, elsewhere.
     pub(super) fn elsewhere(&self, len: usize, fd: Option<BorrowedFd<'_>>) -> Result<Placed> {
-        let mut placed = Placed::reserve(
-            "resize",
-            self.lead,
-            len,
-            len,
-            self.region.options(),
-            self.kind,
-            self.writable,
-            self.start_in_file,
-        )?;
+        let region = reserve("resize", self.lead, len, self.region.options())?;
+        let mut placed = Placed { region, len, ..*self };
         placed.place("resize", 0..placed.end(), fd, false)?;
         Ok(placed)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn reserve(
-        operation: &'static str,
-        lead: usize,
-        len: usize,
-        room: usize,
-        options: RegionOptions,
-        kind: Kind,
-        writable: bool,
-        start_in_file: u64,
-    ) -> Result<Placed> {
-        let room = lead.checked_add(room).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                operation,
-                format!("{room} bytes do not fit into the address space"),
-            )
-        })?;
-        let region = Region::reserve_as(room, options)
-            .map_err(|error| no_room(operation, Error::from_io(operation, error), room))?;
-        Ok(Placed { region, lead, len, kind, writable, start_in_file })
     }
 
     /// Maps what belongs at `bytes` of the region.
@@ -161,6 +128,16 @@ impl Placed {
     pub(super) fn offset(&self) -> u64 {
         self.start_in_file + self.lead as u64
     }
+}
+
+/// Addresses for `len` bytes behind `lead` others.
+fn reserve(operation: &'static str, lead: usize, len: usize, options: RegionOptions) -> Result<Region> {
+    let room = lead.checked_add(len).ok_or_else(|| {
+        let message = format!("{len} bytes do not fit into the address space");
+        Error::new(ErrorKind::InvalidInput, operation, message)
+    })?;
+    Region::reserve_as(room, options)
+        .map_err(|error| no_room(operation, Error::from_io(operation, error), room))
 }
 
 fn no_room(operation: &'static str, error: Error, len: usize) -> Error {
