@@ -1,5 +1,6 @@
 //! Memory that commits: a private working image, a tracker of what changed, and a store that holds what was committed.
 
+mod access;
 mod adopt;
 mod behind;
 mod capture;
@@ -14,12 +15,10 @@ mod undo;
 mod working;
 
 use std::fmt;
-use std::ops::{Deref, DerefMut, Range, RangeBounds};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
-
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use options::AtomicOptions;
 pub use tracker::Tracker;
@@ -27,7 +26,6 @@ pub use tracker::Tracker;
 use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::range;
 use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
 use capture::Captured;
@@ -158,139 +156,6 @@ impl AtomicMapping {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved, or
-    /// [`refresh`](AtomicMapping::refresh) takes a file that another program changed.
-    ///
-    /// See [`AtomicMapping`] for an example.
-    #[must_use]
-    pub fn as_ptr(&self) -> *const u8 {
-        self.working.as_ptr()
-    }
-
-    /// Where the memory starts, for stores through a raw pointer.
-    ///
-    /// From here on every commit asks the kernel what changed. A store that races with a commit may be part of that commit, of the
-    /// next, or of both; it is not lost. One that races with a rollback may go or stay, and if it stays it may never be committed.
-    /// Whoever dereferences answers for aliasing: no slice of the map lives meanwhile; and for the memory being there: see
-    /// [`as_ptr`](AtomicMapping::as_ptr).
-    ///
-    /// See [`AtomicMapping`] for an example.
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.lent_raw = true;
-        self.expect_stores();
-        self.working.as_ptr()
-    }
-
-    /// Declares that `range` will change, and lends it: the next commit records it without searching.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfRange`](ErrorKind::OutOfRange) or [`InvalidInput`](ErrorKind::InvalidInput) for a range that is not within
-    /// the map. [`Truncated`](ErrorKind::Truncated) or [`Io`](ErrorKind::Io) for bytes that could not be had: see
-    /// [`check`](AtomicMapping::check).
-    ///
-    /// ```
-    /// # use steadfast::AtomicMapping;
-    /// # let folder = tempfile::tempdir()?;
-    /// # let mut map = AtomicMapping::options().create(true).len(100).allow_volatile(true).load(folder.path().join("a"))?;
-    /// map.edit(10..20)?.fill(1);
-    /// assert!(map.edit(90..101).is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn edit(&mut self, range: impl RangeBounds<usize>) -> Result<&mut [u8]> {
-        self.check_process("edit")?;
-        let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, "edit"))?;
-        if !range.is_empty() {
-            self.refuse_damaged("edit", &range)?;
-            self.expect_edit(&range, "edit")?;
-            self.declared.lend(range.clone());
-        }
-        Ok(&mut self.working.bytes_mut(self.len)[range])
-    }
-
-    /// Copies `bytes` to `offset`: a declared edit, and the cheapest one.
-    ///
-    /// # Errors
-    ///
-    /// As [`edit`](AtomicMapping::edit), which has an example.
-    pub fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.check_process("write_at")?;
-        let range = range::span(offset, bytes.len(), self.len)
-            .map_err(|error| self.range_error(error, "write_at"))?;
-        if !range.is_empty() {
-            self.probe("write_at", &range)?;
-            self.expect_edit(&range, "write_at")?;
-            self.declared.write(offset, bytes);
-            self.working.bytes_mut(self.len)[range].copy_from_slice(bytes);
-        }
-        Ok(())
-    }
-
-    fn expect_edit(&mut self, range: &Range<usize>, operation: &'static str) -> Result<()> {
-        self.working.expect_edit(&*self.store, range.clone()).map_err(|error| {
-            Error::from_io(operation, error)
-                .path(self.store.path())
-                .range(range.start as u64..range.end as u64)
-                .advice("nothing changed; declare smaller edits, or commit between them")
-        })
-    }
-
-    /// Copies bytes at `offset` into `buf`.
-    ///
-    /// # Errors
-    ///
-    /// As [`edit`](AtomicMapping::edit), which has an example.
-    pub fn read_at(&self, offset: usize, buf: &mut [u8]) -> Result<()> {
-        self.check_process("read_at")?;
-        let range =
-            range::span(offset, buf.len(), self.len).map_err(|error| self.range_error(error, "read_at"))?;
-        buf.copy_from_slice(&self[range.clone()]);
-        self.refuse_damaged("read_at", &range)
-    }
-
-    /// The value at `offset`, in place.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfRange`](ErrorKind::OutOfRange) where it does not fit, [`InvalidInput`](ErrorKind::InvalidInput) where `offset` is
-    /// not aligned for `T`. [`Truncated`](ErrorKind::Truncated) or [`Io`](ErrorKind::Io) for bytes that cannot be had: see
-    /// [`check`](AtomicMapping::check).
-    ///
-    /// ```
-    /// # use steadfast::AtomicMapping;
-    /// # let folder = tempfile::tempdir()?;
-    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
-    /// *map.typed_mut::<u64>(8)? = 5;
-    /// assert_eq!(*map.typed::<u64>(8)?, 5);
-    /// assert!(map.typed::<u64>(9).is_err(), "misaligned");
-    /// assert!(map.typed::<u64>(60).is_err(), "too short");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn typed<T: FromBytes + KnownLayout + Immutable>(&self, offset: usize) -> Result<&T> {
-        self.check_process("typed")?;
-        let range = range::span(offset, size_of::<T>(), self.len)
-            .map_err(|error| self.range_error(error, "typed"))?;
-        self.probe("typed", &range)?;
-        T::ref_from_bytes(&self[range.clone()]).map_err(|_| self.misaligned::<T>(range, "typed"))
-    }
-
-    /// The value at `offset`, in place, to be changed: a declared edit.
-    ///
-    /// # Errors
-    ///
-    /// As [`typed`](AtomicMapping::typed), which has an example.
-    pub fn typed_mut<T: FromBytes + IntoBytes + KnownLayout>(&mut self, offset: usize) -> Result<&mut T> {
-        self.check_process("typed_mut")?;
-        let range = range::span(offset, size_of::<T>(), self.len)
-            .map_err(|error| self.range_error(error, "typed_mut"))?;
-        if !(self.as_ptr() as usize + offset).is_multiple_of(align_of::<T>()) {
-            return Err(self.misaligned::<T>(range, "typed_mut"));
-        }
-        self.probe("typed_mut", &range)?;
-        let misaligned = self.misaligned::<T>(range.clone(), "typed_mut");
-        T::mut_from_bytes(self.edit(range)?).map_err(|_| misaligned)
     }
 
     /// Makes everything since the last commit durable, all or nothing, and returns the commit's number.
@@ -434,19 +299,6 @@ impl AtomicMapping {
         {
             // The status says why, and the copies stay.
             log::debug!("no checkpoint: {error}");
-        }
-    }
-
-    /// Makes ready for stores that nobody declares.
-    fn expect_stores(&mut self) {
-        if self.birth.is_elsewhere() {
-            // A child has nothing at these addresses, or something of its own.
-            return;
-        }
-        if let Err(error) = self.working.expect_stores(&*self.store) {
-            // The memory is there, but it cannot be told what the last commit was.
-            self.latched =
-                Some(format!("there is no room to keep stores apart from what is committed ({error})"));
         }
     }
 
@@ -689,25 +541,6 @@ impl AtomicMapping {
             .advice("read what you need, drop the map and open the file again: it holds the last commit")),
         }
     }
-
-    fn range_error(&self, error: range::RangeError, operation: &'static str) -> Error {
-        error.into_error(operation).path(self.path())
-    }
-
-    fn misaligned<T>(&self, range: Range<usize>, operation: &'static str) -> Error {
-        Error::new(
-            ErrorKind::InvalidInput,
-            operation,
-            format!(
-                "offset {} is not a multiple of {}, which {} needs",
-                range.start,
-                align_of::<T>(),
-                std::any::type_name::<T>()
-            ),
-        )
-        .path(self.path())
-        .range(range.start as u64..range.end as u64)
-    }
 }
 
 /// What went wrong before anything was recorded.
@@ -716,23 +549,5 @@ fn nothing_happened(error: Error) -> Error {
         // Trying again would not help.
         ErrorKind::Latched | ErrorKind::ForeignChange | ErrorKind::Forked | ErrorKind::Corrupt => error,
         _ => error.become_kind(ErrorKind::NotCommitted, "commit", "nothing changed"),
-    }
-}
-
-impl Deref for AtomicMapping {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.working.bytes(self.len)
-    }
-}
-
-impl DerefMut for AtomicMapping {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        if !self.lent_whole {
-            self.lent_whole = true;
-            self.expect_stores();
-        }
-        self.working.bytes_mut(self.len)
     }
 }
