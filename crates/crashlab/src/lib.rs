@@ -15,6 +15,7 @@
 pub mod block;
 pub mod corruption;
 pub mod failing;
+mod fuse;
 pub mod fuzzing;
 pub mod hands;
 pub mod history;

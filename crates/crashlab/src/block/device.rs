@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -15,6 +14,7 @@ use fuser::{
 
 use super::log::{Entry, Log};
 use super::media::Media;
+use crate::fuse::{TTL, attributes};
 use crate::history::{History, Told};
 
 /// What a disk does.
@@ -153,28 +153,12 @@ struct Served(Device);
 
 const NAME: &str = "disk";
 const DISK: INodeNo = INodeNo(2);
-const TTL: Duration = Duration::from_secs(1 << 30);
 
 impl Served {
     fn attr(&self, ino: INodeNo) -> FileAttr {
-        let disk = ino == DISK;
-        let size = if disk { self.0.state().media.len() } else { 0 };
-        FileAttr {
-            ino,
-            size,
-            blocks: size / 512,
-            atime: UNIX_EPOCH,
-            mtime: UNIX_EPOCH,
-            ctime: UNIX_EPOCH,
-            crtime: UNIX_EPOCH,
-            kind: if disk { FileType::RegularFile } else { FileType::Directory },
-            perm: if disk { 0o600 } else { 0o700 },
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            blksize: 4096,
-            flags: 0,
+        match ino {
+            DISK => attributes(ino, FileType::RegularFile, self.0.state().media.len()),
+            _ => attributes(ino, FileType::Directory, 0),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
@@ -15,9 +15,9 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use crate::fuse::{TTL, attributes};
 use crate::workload::PAGE;
 
-const TTL: Duration = Duration::from_secs(1 << 30);
 /// A file that is there from the start, of zeros that nobody keeps.
 pub(super) const LARGE: &str = "large";
 const LARGE_INO: u64 = 2;
@@ -81,29 +81,12 @@ impl Files {
 
 impl State {
     fn attr(&self, ino: u64) -> Option<FileAttr> {
-        let folder = ino == INodeNo::ROOT.0;
-        let size = match ino {
-            LARGE_INO => super::flood::BYTES,
-            _ if folder => 0,
-            _ => self.inodes.get(&ino)?.bytes.len() as u64,
+        let (kind, size) = match ino {
+            LARGE_INO => (FileType::RegularFile, super::flood::BYTES),
+            _ if ino == INodeNo::ROOT.0 => (FileType::Directory, 0),
+            _ => (FileType::RegularFile, self.inodes.get(&ino)?.bytes.len() as u64),
         };
-        Some(FileAttr {
-            ino: INodeNo(ino),
-            size,
-            blocks: size.div_ceil(512),
-            atime: UNIX_EPOCH,
-            mtime: UNIX_EPOCH,
-            ctime: UNIX_EPOCH,
-            crtime: UNIX_EPOCH,
-            kind: if folder { FileType::Directory } else { FileType::RegularFile },
-            perm: if folder { 0o700 } else { 0o600 },
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            blksize: PAGE as u32,
-            flags: 0,
-        })
+        Some(attributes(INodeNo(ino), kind, size))
     }
 
     fn fails(&self, offset: u64, size: u64) -> bool {
