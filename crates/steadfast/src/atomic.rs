@@ -15,7 +15,7 @@ mod undo;
 mod working;
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub use tracker::Tracker;
 use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::range;
 use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
 use capture::Captured;
@@ -221,23 +222,88 @@ impl AtomicMapping {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn commit_async(&mut self) -> Result<CommitTicket> {
-        self.commit_by("commit", |store, batch| store.commit_async(batch))
+        self.commit_by("commit", None, |store, batch| store.commit_async(batch))
+    }
+
+    /// As [`commit`](AtomicMapping::commit), for the pages that `range` touches and no others: what changed elsewhere stays as it
+    /// is, for a later commit or a rollback. This is what `msync` of a part asks for (msync(3p)).
+    ///
+    /// The price of knowing what is left: from the first such call on, stores are found as if the whole slice had been borrowed.
+    /// A change of length that waits for its commit takes everything with it.
+    ///
+    /// # Errors
+    ///
+    /// As `commit`; and [`OutOfRange`](ErrorKind::OutOfRange) or [`InvalidInput`](ErrorKind::InvalidInput) for a range that is
+    /// not within the map.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(1 << 20).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map[0] = 1;
+    /// map[500_000] = 2;
+    /// map.commit_range(0..1)?;
+    /// map.rollback()?;
+    /// assert_eq!((map[0], map[500_000]), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit_range(&mut self, range: impl RangeBounds<usize>) -> Result<CommitId> {
+        self.commit_part("commit_range", range, |store, batch| store.commit(batch, Flush::Now))
+    }
+
+    /// As [`commit_range`](AtomicMapping::commit_range), and returns once the bytes are captured, as
+    /// [`commit_async`](AtomicMapping::commit_async) does.
+    ///
+    /// # Errors
+    ///
+    /// As `commit_range`, which has an example.
+    pub fn commit_range_async(&mut self, range: impl RangeBounds<usize>) -> Result<CommitTicket> {
+        self.commit_part("commit_range_async", range, |store, batch| store.commit_async(batch))
+    }
+
+    fn commit_part<T>(
+        &mut self,
+        operation: &'static str,
+        range: impl RangeBounds<usize>,
+        record: impl FnOnce(&mut dyn Store, &Batch<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.check_for(operation)?;
+        let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, operation))?;
+        let committed_len = self.store.committed_len() as usize;
+        let length_waits = self.len != committed_len || self.len_min < committed_len;
+        let is_all = range == (0..self.len);
+        // Within the map, so its pages lie within the addresses.
+        let pages = range::pages_outward(&range, crate::sys::page_size()).unwrap_or(range);
+        if length_waits || is_all || self.options.is_read_only() {
+            return self.commit_by(operation, None, record);
+        }
+        // Apart from what is committed, and watched: or nobody knows what is left.
+        self.expect_stores();
+        self.check_for(operation)?;
+        self.commit_by(operation, Some(pages), record)
     }
 
     fn commit_with(&mut self, flush: Flush) -> Result<CommitId> {
-        self.commit_by("commit", |store, batch| store.commit(batch, flush))
+        self.commit_by("commit", None, |store, batch| store.commit(batch, flush))
     }
 
+    /// Commits everything, or what lies in some whole pages.
     fn commit_by<T>(
         &mut self,
         operation: &'static str,
+        within: Option<Range<usize>>,
         record: impl FnOnce(&mut dyn Store, &Batch<'_>) -> Result<T>,
     ) -> Result<T> {
         self.check_for(operation)?;
         let committed_len = self.store.committed_len() as usize;
-        let search = self.lent_whole || self.lent_raw;
+        let search = self.lent_whole || self.lent_raw || within.is_some();
         let len_min = self.len_min.min(committed_len) as u64;
-        let captured = if search { self.capture().map_err(nothing_happened)? } else { Captured::default() };
+        let mut captured = if search {
+            self.capture(within.as_ref()).map_err(nothing_happened)?
+        } else {
+            Captured::default()
+        };
+        let left = std::mem::take(&mut captured.left);
         let (extents, bytes) = if search {
             (&*captured.extents, captured.bytes())
         } else {
@@ -256,9 +322,12 @@ impl AtomicMapping {
         if recorded.as_ref().is_err_and(|error| error.kind() != ErrorKind::NotScrubbed) {
             return recorded;
         }
-        let folded = self.working.fold(&*self.store, &batch, committed_len, &captured.copies, self.lent_raw);
+        // What was declared and is left is found among the pages that changed.
+        let is_left = !left.is_empty();
+        let folded =
+            self.working.fold(&*self.store, &batch, committed_len, &captured.copies, left, self.lent_raw);
         self.declared.clear();
-        self.lent_whole = false;
+        self.lent_whole = is_left;
         self.len_min = self.len;
         if let Err(error) = folded {
             // The commit is durable; but what rollback would return to is not what was committed.

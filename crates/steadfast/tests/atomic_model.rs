@@ -39,6 +39,10 @@ enum Step {
     },
     Commit,
     CommitRelaxed,
+    CommitRange {
+        at: usize,
+        len: usize,
+    },
     Rollback,
     Checkpoint,
     Transaction {
@@ -63,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![at.clone(), Just(0), (0..17usize).prop_map(|page| page * 4096)].prop_map(|len| Step::Resize { len }),
         5 => Just(Step::Commit),
         2 => Just(Step::CommitRelaxed),
+        4 => (at.clone(), 0..20_000usize).prop_map(|(at, len)| Step::CommitRange { at, len }),
         3 => Just(Step::Rollback),
         2 => Just(Step::Checkpoint),
         2 => (at, any::<bool>()).prop_map(|(at, fail)| Step::Transaction { at, fail }),
@@ -74,6 +79,25 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     working: Vec<u8>,
     committed: Vec<u8>,
+    /// It was shorter than the last commit meanwhile.
+    cut: bool,
+}
+
+impl Model {
+    fn resize(&mut self, len: usize) {
+        self.working.resize(len, 0);
+        self.cut |= len < self.committed.len();
+    }
+
+    fn commit(&mut self) {
+        self.committed.clone_from(&self.working);
+        self.cut = false;
+    }
+
+    fn roll_back(&mut self) {
+        self.working.clone_from(&self.committed);
+        self.cut = false;
+    }
 }
 
 /// How a map is opened.
@@ -103,7 +127,7 @@ fn play(steps: Vec<Step>, how: How) -> Result<(), TestCaseError> {
     let path = folder.path().join("state.bin");
     let start: Vec<u8> = (0..10_000u32).map(|at| (at % 255) as u8).collect();
     fs::write(&path, &start).unwrap();
-    let mut model = Model { working: start.clone(), committed: start };
+    let mut model = Model { working: start.clone(), committed: start, cut: false };
     let mut map = open(&path, how, JOURNAL_BYTES);
     let mut last = map.status().last;
     for step in steps {
@@ -140,12 +164,12 @@ fn play(steps: Vec<Step>, how: How) -> Result<(), TestCaseError> {
             }
             Step::Resize { len } => {
                 map.resize(len).unwrap();
-                model.working.resize(len, 0);
+                model.resize(len);
             }
             Step::ResizeBy { by } => {
                 let len = len.saturating_add_signed(by).min(LEN_MAX);
                 map.resize(len).unwrap();
-                model.working.resize(len, 0);
+                model.resize(len);
             }
             Step::Commit | Step::CommitRelaxed => {
                 let changed = model.working != model.committed;
@@ -157,11 +181,28 @@ fn play(steps: Vec<Step>, how: How) -> Result<(), TestCaseError> {
                 prop_assert!(id > last || !changed, "a commit that changes something has a new number");
                 prop_assert!(id >= last);
                 last = id;
-                model.committed.clone_from(&model.working);
+                model.commit();
+            }
+            Step::CommitRange { at, len: count } => {
+                let range = at.min(len)..(at + count).min(len);
+                let length_waits = model.cut || model.working.len() != model.committed.len();
+                last = map.commit_range(range.clone()).unwrap();
+                let pages = if length_waits || range == (0..len) {
+                    0..len
+                } else if range.is_empty() {
+                    range
+                } else {
+                    range.start / 4096 * 4096..range.end.next_multiple_of(4096).min(len)
+                };
+                if length_waits {
+                    model.commit();
+                } else {
+                    model.committed[pages.clone()].copy_from_slice(&model.working[pages]);
+                }
             }
             Step::Rollback => {
                 map.rollback().unwrap();
-                model.working.clone_from(&model.committed);
+                model.roll_back();
             }
             Step::Checkpoint => {
                 map.checkpoint().unwrap();
@@ -185,10 +226,10 @@ fn play(steps: Vec<Step>, how: How) -> Result<(), TestCaseError> {
                 });
                 prop_assert_eq!(result.is_err(), fail);
                 if fail {
-                    model.working.clone_from(&model.committed);
+                    model.roll_back();
                 } else {
                     model.working[at % len] ^= 0x55;
-                    model.committed.clone_from(&model.working);
+                    model.commit();
                     last = map.status().last;
                 }
             }
@@ -200,7 +241,7 @@ fn play(steps: Vec<Step>, how: How) -> Result<(), TestCaseError> {
                 }
                 prop_assert_eq!(&fs::read(&path).unwrap(), &model.committed, "a plain file is left");
                 prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing else");
-                model.working.clone_from(&model.committed);
+                model.roll_back();
                 map = open(&path, how, JOURNAL_BYTES);
                 last = map.status().last;
             }
@@ -298,7 +339,7 @@ fn play_large(strides: &[Stride], how: How) -> Result<(), TestCaseError> {
     let start: Vec<u8> =
         (0..LARGE_LEN as u32).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     fs::write(&path, &start).unwrap();
-    let mut model = Model { working: start.clone(), committed: start };
+    let mut model = Model { working: start.clone(), committed: start, cut: false };
     let mut map = open(&path, how, 4 << 20);
     for stride in strides {
         match *stride {

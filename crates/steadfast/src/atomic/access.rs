@@ -155,7 +155,7 @@ impl AtomicMapping {
         }
     }
 
-    fn range_error(&self, error: range::RangeError, operation: &'static str) -> Error {
+    pub(super) fn range_error(&self, error: range::RangeError, operation: &'static str) -> Error {
         error.into_error(operation).path(self.path())
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Captured {
     bytes: Bytes,
     /// Pages that were looked at and are equal: they are private copies all the same.
     pub(super) copies: Vec<Range<usize>>,
+    /// Pages that may have changed too, and are left for another commit.
+    pub(super) left: Vec<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Captured {
     fn join(mut pieces: Vec<Capture>) -> io::Result<Captured> {
         if pieces.len() <= 1 {
             let Capture { extents, bytes, copies } = pieces.pop().unwrap_or_default();
-            return Ok(Captured { extents, bytes: Bytes::Few(bytes), copies });
+            return Ok(Captured { extents, bytes: Bytes::Few(bytes), copies, left: Vec::new() });
         }
         let mut joined = Captured {
             bytes: Bytes::zeros(pieces.iter().map(|piece| piece.bytes.len()).sum())?,
@@ -169,8 +171,8 @@ enum Comparison {
 }
 
 impl AtomicMapping {
-    /// Finds what was stored to, and compares it.
-    pub(super) fn capture(&mut self) -> Result<Captured> {
+    /// Finds what was stored to, and compares it: all of it, or what lies in some whole pages.
+    pub(super) fn capture(&mut self, within: Option<&Range<usize>>) -> Result<Captured> {
         let page = sys::page_size();
         // Memory is about to be compared with what the store keeps.
         self.store.check_unchanged()?;
@@ -184,6 +186,14 @@ impl AtomicMapping {
             runs.extend(self.declared.pages());
             normalise(&mut runs);
         }
+        let left = match within {
+            Some(pages) => {
+                let left = outside(&runs, pages);
+                runs = inside(&runs, pages);
+                left
+            }
+            None => Vec::new(),
+        };
         // At and beyond the smallest length the committed image counts as zeros.
         let committed_end = self.len_min.min(self.store.committed_len() as usize);
         let options = self.working.region_options();
@@ -205,7 +215,9 @@ impl AtomicMapping {
             captured.into_iter().map(|piece| piece.into_inner().unwrap_or_else(PoisonError::into_inner));
         let captured = captured.collect::<Result<_>>()?;
         self.refuse_any_damage("commit")?;
-        Captured::join(captured).map_err(|error| Error::from_io("commit", error).path(self.store.path()))
+        let joined = Captured::join(captured)
+            .map_err(|error| Error::from_io("commit", error).path(self.store.path()))?;
+        Ok(Captured { left, ..joined })
     }
 
     fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {
@@ -307,6 +319,17 @@ impl AtomicMapping {
     fn is_behind(&self, range: Range<usize>) -> Result<bool> {
         self.store.is_behind(range.start as u64..range.end as u64)
     }
+}
+
+fn inside(runs: &[Range<usize>], pages: &Range<usize>) -> Vec<Range<usize>> {
+    let cut = |run: &Range<usize>| run.start.max(pages.start)..run.end.min(pages.end);
+    runs.iter().map(cut).filter(|run| !run.is_empty()).collect()
+}
+
+fn outside(runs: &[Range<usize>], pages: &Range<usize>) -> Vec<Range<usize>> {
+    let mut left = inside(runs, &(0..pages.start));
+    left.extend(inside(runs, &(pages.end..usize::MAX)));
+    left
 }
 
 /// Cuts runs to the length and into pieces of about this size: the runs, and which of them make a piece.

@@ -237,7 +237,7 @@ impl Working {
     }
 
     /// After a successful commit: the committed image takes the changes over. `copies` are the pages that the commit looked at
-    /// besides those that it recorded.
+    /// besides those that it recorded, `left` those that still wait for another.
     /// With `keep_copies` stores may go on meanwhile: no copy is taken away.
     pub(super) fn fold(
         &mut self,
@@ -245,6 +245,7 @@ impl Working {
         batch: &Batch<'_>,
         committed_before: usize,
         copies: &[Range<usize>],
+        left: Vec<Range<usize>>,
         keep_copies: bool,
     ) -> io::Result<()> {
         let page = sys::page_size();
@@ -260,7 +261,11 @@ impl Working {
         }
         self.behind.fold(batch);
         self.commits += 1;
-        self.changed.clear();
+        for run in &left {
+            // Not what is committed, whatever they were before.
+            self.copies.remove(run.start / page..run.end / page);
+        }
+        self.changed = left;
         if self.mapped > end {
             self.region.clear(end..self.mapped)?;
             self.copies.remove(end / page..self.mapped / page);
