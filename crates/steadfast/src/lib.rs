@@ -43,6 +43,7 @@ pub mod knockout;
 mod knockout;
 mod mapping;
 mod names;
+pub mod posix;
 mod range;
 pub mod store;
 mod sync;

@@ -1,0 +1,261 @@
+//! The calls as POSIX and Linux have them, by address: over mappings of this library, of the program itself, and both at once.
+//!
+//! A table knows which addresses belong to what ([`mmap`], [`mmap_atomic`] and [`hold`] put them there), and each call does for
+//! every part of its range what that part is owed. What the table does not know goes to the kernel as it came. So a program
+//! that maps, unmaps, moves and syncs by address keeps doing that, and these are kept:
+//!
+//! | what | of a kernel mapping | of an atomic one |
+//! |---|---|---|
+//! | `MS_SYNC` | bytes, length and name of the file are on disk on return | the changed pages of the range are one commit |
+//! | `MS_ASYNC` | returns at once, write-out has begun, a later `MS_SYNC` waits for it and reports what went wrong | the same, for the commit |
+//! | `MS_INVALIDATE` | cached copies are dropped: the next access reads the disk | nothing to drop: memory and the last commit agree |
+//! | EIO, ENOSPC, EDQUOT | reported, and again until the data is safe | reported, and the data is still here |
+//!
+//! Errors are this crate's [`Error`]; [`errno`] is what a C program is told. Functions that change what lies at an address are
+//! unsafe, as the system calls are.
+//!
+//! # A process that forks
+//!
+//! In a child the table is empty: what the parent mapped is the kernel's affair there, and a child commits nothing. `msync` over the
+//! copy of an atomic mapping is an error of kind [`Forked`](crate::ErrorKind::Forked).
+
+mod held;
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::BorrowedFd;
+
+pub use held::{Held, HeldMut, HeldRef, hold};
+
+use crate::atomic::AtomicOptions;
+use crate::error::{Error, ErrorKind, Result};
+
+/// As mmap(2). A shared mapping of a regular file is known to the other calls from here on; everything else is the kernel's.
+///
+/// # Safety
+///
+/// As mmap(2): with `MAP_FIXED`, whatever lies there goes.
+///
+/// # Errors
+///
+/// Those of mmap(2).
+#[allow(unsafe_code)]
+pub unsafe fn mmap(
+    address: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> Result<*mut c_void> {
+    let _ = (address, len, prot, flags, fd, offset);
+    Err(not_there("mmap"))
+}
+
+/// As [`mmap`] of a file with `MAP_SHARED`, as memory that commits: nothing reaches the file before `msync` (or [`file::sync`],
+/// `munmap`, [`commit_all`]), and each of those is one commit, through any crash.
+///
+/// All such mappings of one file in the process are one image. The whole file lies in memory (on demand), whatever part of it is asked
+/// for; an address that is asked for without `MAP_FIXED` is not honoured.
+///
+/// # Safety
+///
+/// As [`mmap`], and as [`AtomicOptions::view`]: nobody else writes the file. (Another process that opens it through this library is
+/// refused; who does not use it is noticed at the next commit.)
+///
+/// # Errors
+///
+/// - [`Unsupported`](ErrorKind::Unsupported): the file cannot be mapped so: it has no name, lies on tmpfs, or the flags ask for what
+///   a private image cannot do. Nothing happened; [`mmap`] may be used instead.
+/// - [`Busy`](ErrorKind::Busy): this process maps the file already, through the kernel, or in a way that one image cannot serve.
+/// - [`Locked`](ErrorKind::Locked): another process commits to the file.
+/// - Those of [`AtomicOptions::view`] and of mmap(2).
+#[allow(unsafe_code)]
+pub unsafe fn mmap_atomic(
+    address: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+    options: &AtomicOptions,
+) -> Result<*mut c_void> {
+    let _ = (address, len, prot, flags, fd, offset, options);
+    Err(not_there("mmap"))
+}
+
+/// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is
+/// committed first.
+///
+/// # Safety
+///
+/// Nobody uses the memory any more.
+///
+/// # Errors
+///
+/// Those of munmap(2); where a commit fails, its own, and nothing was unmapped.
+#[allow(unsafe_code)]
+pub unsafe fn munmap(address: *mut c_void, len: usize) -> Result<()> {
+    let _ = (address, len);
+    Err(not_there("munmap"))
+}
+
+/// As mremap(2), in place or moving.
+///
+/// # Safety
+///
+/// As mremap(2): nobody uses the old addresses, and with `MREMAP_FIXED` whatever lies at the new ones goes.
+///
+/// # Errors
+///
+/// Those of mremap(2).
+#[allow(unsafe_code)]
+pub unsafe fn mremap(
+    old_address: *mut c_void,
+    old_len: usize,
+    new_len: usize,
+    flags: c_int,
+    new_address: *mut c_void,
+) -> Result<*mut c_void> {
+    let _ = (old_address, old_len, new_len, flags, new_address);
+    Err(not_there("mremap"))
+}
+
+/// As mprotect(2).
+///
+/// # Safety
+///
+/// As mprotect(2): references into the range stay valid for what is still allowed only.
+///
+/// # Errors
+///
+/// Those of mprotect(2).
+#[allow(unsafe_code)]
+pub unsafe fn mprotect(address: *mut c_void, len: usize, prot: c_int) -> Result<()> {
+    let _ = (address, len, prot);
+    Err(not_there("mprotect"))
+}
+
+/// As madvise(2), every advice. Advice that would throw stored bytes away (`MADV_DONTNEED` on an atomic mapping) keeps what is not
+/// committed.
+///
+/// # Safety
+///
+/// As madvise(2), for advice that changes what memory holds.
+///
+/// # Errors
+///
+/// Those of madvise(2).
+#[allow(unsafe_code)]
+pub unsafe fn madvise(address: *mut c_void, len: usize, advice: c_int) -> Result<()> {
+    let _ = (address, len, advice);
+    Err(not_there("madvise"))
+}
+
+/// Which flags [`msync`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// POSIX: exactly one of `MS_SYNC` and `MS_ASYNC`.
+    Posix,
+    /// Linux: also neither, and then nothing is written.
+    Linux,
+}
+
+/// As msync(2) and msync(3p), with what they promise: see the [table](self) above.
+///
+/// The range may span any number of mappings, of this library or not. Where a part of it is not mapped, every mapped part is synced
+/// first. Of several errors the first is told.
+///
+/// # Errors
+///
+/// - [`InvalidInput`](ErrorKind::InvalidInput) (EINVAL): flags that exclude each other or do not exist, an address that is not on a
+///   page boundary.
+/// - [`OutOfRange`](ErrorKind::OutOfRange) (ENOMEM): a part is not mapped, and is named; or the end overflows.
+/// - [`Busy`](ErrorKind::Busy) (EBUSY): `MS_INVALIDATE`, and pages are locked.
+/// - Those of [`Mapping::sync`](crate::Mapping::sync) and [`AtomicMapping::commit`](crate::AtomicMapping::commit).
+pub fn msync(address: *mut c_void, len: usize, flags: c_int, rules: Rules) -> Result<()> {
+    let _ = (address, len, flags, rules);
+    Err(not_there("msync"))
+}
+
+/// Commits what is left in every atomic mapping of this process: for `exit` and `exec`. What the kernel maps needs nothing.
+///
+/// # Errors
+///
+/// The first error; every mapping was tried.
+pub fn commit_all() -> Result<()> {
+    Ok(())
+}
+
+/// The errno that stands for an error in C.
+#[must_use]
+pub fn errno(error: &Error) -> c_int {
+    error.raw_os_error().unwrap_or(match error.kind() {
+        ErrorKind::InvalidInput => libc::EINVAL,
+        ErrorKind::OutOfRange => libc::ENOMEM,
+        ErrorKind::NotFound => libc::ENOENT,
+        ErrorKind::AlreadyExists => libc::EEXIST,
+        ErrorKind::PermissionDenied => libc::EACCES,
+        ErrorKind::ReadOnly => libc::EROFS,
+        ErrorKind::NoSpace => libc::ENOSPC,
+        ErrorKind::Locked => libc::EAGAIN,
+        ErrorKind::Busy => libc::EBUSY,
+        ErrorKind::LimitExceeded => libc::ENOMEM,
+        ErrorKind::Unsupported => libc::EOPNOTSUPP,
+        _ => libc::EIO,
+    })
+}
+
+/// What `read`, `write`, `ftruncate` and `fsync` of a descriptor mean for a file that this process maps atomically: the descriptor
+/// leads to the plain file, which is behind.
+///
+/// Each answers `None` where the file is not one of those, and the call is the kernel's.
+pub mod file {
+    use super::{BorrowedFd, Result, c_int};
+
+    /// Is the file mapped atomically in this process? One system call, and none where nothing is mapped so.
+    #[must_use]
+    pub fn is_atomic(fd: BorrowedFd<'_>) -> bool {
+        let _ = fd;
+        false
+    }
+
+    /// As pread(2): of the image, with what is stored and not committed.
+    pub fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Option<Result<usize>> {
+        let _ = (fd, bytes, offset);
+        None
+    }
+
+    /// As pwrite(2): into the image, as part of the next commit. What goes beyond the end makes the file longer.
+    pub fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Option<Result<usize>> {
+        let _ = (fd, bytes, offset);
+        None
+    }
+
+    /// As ftruncate(2): a commit of everything, with the new length.
+    pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
+        let _ = (fd, len);
+        None
+    }
+
+    /// As fallocate(2), for allocation, zeroing and punching holes: a commit. Collapsing and inserting are refused (EOPNOTSUPP).
+    pub fn allocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> Option<Result<()>> {
+        let _ = (fd, mode, offset, len);
+        None
+    }
+
+    /// The length of the image: what fstat(2) should say.
+    pub fn len(fd: BorrowedFd<'_>) -> Option<u64> {
+        let _ = fd;
+        None
+    }
+
+    /// As fsync(2) and fdatasync(2): a commit of everything.
+    pub fn sync(fd: BorrowedFd<'_>) -> Option<Result<()>> {
+        let _ = fd;
+        None
+    }
+}
+
+fn not_there(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, operation, "not built yet")
+}
