@@ -481,7 +481,7 @@ mod tests {
         }
         assert_eq!(at, 4 * page, "the kernel had taken all of it away");
         // SAFETY: the region is mapped, and nobody else knows it.
-        assert_eq!(unsafe { region.as_ptr().add(2 * page).read_volatile() }, 0);
+        assert_eq!(unsafe { region.as_ptr().wrapping_add(2 * page).read_volatile() }, 0);
         region.place_anonymous(0..4 * page, ProtFlags::READ, MapFlags::PRIVATE).unwrap();
         assert_eq!(region.damaged(), []);
     }
