@@ -363,12 +363,25 @@ impl AtomicMapping {
             self.working.behind.retain(is_behind);
             self.given_back = checkpointed;
         }
-        if self.working.copies_bytes() > PENDING_BYTES_MAX
+        // Where stores may come at any time no copy can be given back: a checkpoint would free only what is kept beside them.
+        let given_back_bytes =
+            if self.lent_raw { self.working.behind.bytes() } else { self.working.copies_bytes() };
+        if given_back_bytes > PENDING_BYTES_MAX
             && let Err(error) = self.store.start_checkpoint()
         {
             // The status says why, and the copies stay.
             log::debug!("no checkpoint: {error}");
         }
+    }
+
+    /// Addresses, in bytes from the first, within which the memory never moves.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.working.reserved_bytes()
+    }
+
+    /// These addresses, whole pages counted from the first, belong to somebody else from here on. Only `close` may follow.
+    pub(crate) fn give_up(&mut self, bytes: &Range<usize>) {
+        self.working.give_up(bytes);
     }
 
     fn refresh_working(&mut self) {

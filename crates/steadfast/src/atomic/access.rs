@@ -71,8 +71,15 @@ impl AtomicMapping {
         if !range.is_empty() {
             self.probe("write_at", &range)?;
             self.expect_edit(&range, "write_at")?;
+            if self.lent_raw {
+                // Others may look at it, or store beside it.
+                self.working
+                    .copy_from(offset, bytes)
+                    .map_err(|error| Error::from_io("write_at", error).path(self.store.path()))?;
+            } else {
+                self.working.bytes_mut(self.len)[range].copy_from_slice(bytes);
+            }
             self.declared.write(offset, bytes);
-            self.working.bytes_mut(self.len)[range].copy_from_slice(bytes);
         }
         Ok(())
     }
@@ -95,7 +102,13 @@ impl AtomicMapping {
         self.check_process("read_at")?;
         let range =
             range::span(offset, buf.len(), self.len).map_err(|error| self.range_error(error, "read_at"))?;
-        buf.copy_from_slice(&self[range.clone()]);
+        if self.lent_raw {
+            self.working
+                .copy_to(offset, buf)
+                .map_err(|error| Error::from_io("read_at", error).path(self.store.path()))?;
+        } else {
+            buf.copy_from_slice(&self[range.clone()]);
+        }
         self.refuse_damaged("read_at", &range)
     }
 

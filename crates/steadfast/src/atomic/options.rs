@@ -22,6 +22,7 @@ pub struct AtomicOptions {
     tracker: Tracker,
     unguarded: bool,
     keep_from_dumps: bool,
+    shown_to_children: bool,
     read_only: bool,
     allow_volatile: bool,
     file: JournaledFileOptions,
@@ -222,7 +223,24 @@ impl AtomicOptions {
         self
     }
 
-    /// Keep the memory out of core dumps (`MADV_DONTDUMP`, madvise(2)). (Forked children never have it.) Default: no.
+    /// Keep the memory out of forked children (`MADV_DONTFORK`, madvise(2)): what they touch there is a fault, and never a store that
+    /// nobody commits. Otherwise a child has a copy of its own, of what was there when it was forked; calls on the map are
+    /// errors there all the same. Default: yes.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// let options = AtomicMapping::options().create(true).len(4096).keep_from_children(false);
+    /// # let map = options.allow_volatile(true).load(folder.path().join("a"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn keep_from_children(mut self, keep: bool) -> Self {
+        self.shown_to_children = !keep;
+        self
+    }
+
+    /// Keep the memory out of core dumps (`MADV_DONTDUMP`, madvise(2)). Default: no.
     ///
     /// What a commit carries to the journal passes through buffers of its own for a moment; the larger ones are kept out of
     /// dumps in any case.
@@ -241,7 +259,7 @@ impl AtomicOptions {
     }
 
     pub(super) fn region(&self) -> RegionOptions {
-        region_options(!self.unguarded, self.keep_from_dumps)
+        region_options(!self.unguarded, !self.shown_to_children, self.keep_from_dumps)
     }
 
     /// Opens with the whole file in private memory, filled by one sequential read: nothing that another process does can

@@ -74,9 +74,9 @@ pub(super) struct Working {
 const PRIVATE: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
 const STORES: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
-/// How the memory of a map is kept: always from children.
-pub(super) fn region_options(guarded: bool, keep_from_dumps: bool) -> RegionOptions {
-    RegionOptions { hidden: Hidden { from_children: true, from_dumps: keep_from_dumps }, guarded }
+/// How the memory of a map is kept.
+pub(super) fn region_options(guarded: bool, from_children: bool, from_dumps: bool) -> RegionOptions {
+    RegionOptions { hidden: Hidden { from_children, from_dumps }, guarded }
 }
 
 pub(super) fn pages(len: usize) -> io::Result<usize> {
@@ -175,6 +175,15 @@ impl Working {
         self.region.as_ptr()
     }
 
+    /// Addresses within which the memory never moves.
+    pub(super) fn reserved_bytes(&self) -> usize {
+        self.region.len()
+    }
+
+    pub(super) fn give_up(&mut self, bytes: &Range<usize>) {
+        self.region.give_up(bytes);
+    }
+
     pub(super) fn bytes(&self, len: usize) -> &[u8] {
         assert!(len <= self.mapped, "{len} bytes of {} mapped", self.mapped);
         // SAFETY: the first `mapped` bytes are readable memory that nobody changes under a shared reference (invariants
@@ -185,6 +194,11 @@ impl Working {
     /// Copies what is there now, although others may store at the same time: the kernel does it.
     pub(super) fn copy_to(&self, offset: usize, to: &mut [u8]) -> io::Result<()> {
         self.region.read(offset, to, Route::Fastest)
+    }
+
+    /// Copies `from` to `offset`, although others may look and store at the same time: the kernel does it.
+    pub(super) fn copy_from(&mut self, offset: usize, from: &[u8]) -> io::Result<()> {
+        self.region.write(offset, from, Route::Fastest)
     }
 
     pub(super) fn bytes_mut(&mut self, len: usize) -> &mut [u8] {

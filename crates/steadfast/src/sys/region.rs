@@ -4,7 +4,7 @@
 //!
 //! This file is trusted with `mmap`, `munmap` and `madvise` inside address ranges that it reserved itself. The
 //! invariant of [`Region`]: `base .. base + len` was returned to it by the kernel and nobody else maps or
-//! unmaps there, so `MAP_FIXED` within it replaces only its own mappings.
+//! unmaps there (save where it was given up), so `MAP_FIXED` within it replaces only its own mappings.
 //!
 //! What it hands out are raw pointers; who dereferences them answers for aliasing.
 #![allow(unsafe_code)]
@@ -18,7 +18,7 @@ use rustix::mm::{self, Advice, MapFlags, MsyncFlags, ProtFlags};
 
 use super::fork::Birth;
 use crate::fault::{Damaged, Guard, probe};
-use crate::range;
+use crate::range::{self, RangeSet};
 
 /// At most so many ranges are advised at once.
 const IOV_MAX: usize = 1024;
@@ -72,6 +72,8 @@ pub(crate) struct Region {
     options: RegionOptions,
     /// Answers faults of what is placed here, where that is wanted.
     guard: Option<Guard>,
+    /// Bytes that belong to somebody else by now.
+    given_up: RangeSet,
 }
 
 // SAFETY: a region is an address range; the calls on it are system calls, which any thread may make, and those that
@@ -94,7 +96,14 @@ impl Region {
             )?
         };
         let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Region { base, len, birth: Birth::here(), options: RegionOptions::default(), guard: None })
+        Ok(Region {
+            base,
+            len,
+            birth: Birth::here(),
+            options: RegionOptions::default(),
+            guard: None,
+            given_up: RangeSet::new(),
+        })
     }
 
     /// As [`reserve`](Region::reserve), and does for what is placed there what `options` say.
@@ -406,6 +415,13 @@ impl Region {
         }
     }
 
+    /// Whatever is mapped at `bytes` from here on is somebody else's: it is not unmapped with the region. The caller sees to it that
+    /// nothing is placed or looked at there again.
+    pub(crate) fn give_up(&mut self, bytes: &Range<usize>) {
+        self.check(bytes);
+        self.given_up.insert(bytes.start as u64..bytes.end as u64);
+    }
+
     /// Unmaps everything now, and says how that went; dropping can only log it. The region is then empty.
     pub(crate) fn unmap(&mut self) -> io::Result<()> {
         let len = std::mem::take(&mut self.len);
@@ -416,8 +432,12 @@ impl Region {
         if len == 0 || self.birth.is_elsewhere() {
             return Ok(());
         }
-        // SAFETY: the range is ours (invariant), and from here on the region is empty: nothing more can be had from it.
-        unsafe { mm::munmap(self.base.as_ptr().cast(), len)? };
+        for ours in self.given_up.gaps(0..len as u64) {
+            let (start, len) = (ours.start as usize, (ours.end - ours.start) as usize);
+            // SAFETY: the range is ours (invariant, and not given up), and from here on the region is empty: nothing more can be had
+            // from it.
+            unsafe { mm::munmap(self.base.as_ptr().wrapping_add(start).cast(), len)? };
+        }
         Ok(())
     }
 }
