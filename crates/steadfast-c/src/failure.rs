@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use steadfast_rs::{ErrorKind, Result, posix};
+use steadfast_rs::{Error, ErrorKind, Result, posix};
 
 /// What went wrong, as far as a program can act on it. The numbers stay; later versions may add others.
 #[repr(C)]
@@ -122,6 +122,14 @@ pub(crate) fn kind_of(kind: ErrorKind) -> Kind {
     found.map_or(Kind::Io, |(kind, ..)| *kind)
 }
 
+/// As [`posix::errno`]; except that pages in use are EBUSY, also where the kernel said so by another number (madvise(2) of locked pages).
+fn errno_of(error: &Error) -> c_int {
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::Busy, Some(libc::EINVAL)) => libc::EBUSY,
+        _ => posix::errno(error),
+    }
+}
+
 fn keep(kind: Kind, errno: c_int, message: String) {
     let words = message.into_bytes().into_iter().filter(|&byte| byte != 0).collect::<Vec<u8>>();
     let message = CString::new(words).unwrap_or_default();
@@ -152,7 +160,7 @@ fn keep_panic(payload: Box<dyn Any + Send>) {
 pub(crate) fn call<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => return Some(value),
-        Ok(Err(error)) => keep(kind_of(error.kind()), posix::errno(&error), error.to_string()),
+        Ok(Err(error)) => keep(kind_of(error.kind()), errno_of(&error), error.to_string()),
         Err(payload) => keep_panic(payload),
     }
     None
@@ -245,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_error_belongs_to_its_thread() {
-        let error = || steadfast_rs::Error::new(ErrorKind::Busy, "test", "a \0 in it");
+        let error = || Error::new(ErrorKind::Busy, "test", "a \0 in it");
         assert_eq!(done(|| Err(error())), -1);
         std::thread::spawn(|| {
             assert_eq!(sf_last_error_kind(), Kind::None);

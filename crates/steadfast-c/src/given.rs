@@ -155,9 +155,8 @@ pub(crate) unsafe fn put<T: Copy>(to: *mut T, value: T) {
 /// The bytes `offset .. offset + len`.
 pub(crate) fn range(offset: usize, len: usize, operation: &'static str) -> Result<Range<usize>> {
     check_len(len, operation)?;
-    let end = offset
-        .checked_add(len)
-        .ok_or_else(|| Error::new(ErrorKind::OutOfRange, operation, "the end is beyond the address space"))?;
+    let end =
+        offset.checked_add(len).ok_or_else(|| nonsense(operation, "the end is beyond the address space"))?;
     Ok(offset..end)
 }
 

@@ -159,7 +159,8 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         for &index in &self.own {
             // SAFETY: nobody uses the memory any more.
-            let _ = unsafe { posix::munmap(self.page(index).cast(), page()) };
+            let gone = unsafe { posix::munmap(self.page(index).cast(), page()) };
+            assert!(gone.is_ok() || std::thread::panicking(), "{gone:?}");
         }
     }
 }
