@@ -64,7 +64,7 @@ pub unsafe extern "C" fn sf_mmap_atomic(
 }
 
 /// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is committed
-/// first. The memory of a handle is refused (EBUSY): that is for its close.
+/// first. The memory of a handle is refused (EINVAL): that is for its close.
 ///
 /// 0; or -1 with the errors of munmap(2). Where a commit fails, its errno, and nothing was unmapped.
 #[unsafe(no_mangle)]
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn sf_munmap(address: *mut c_void, len: usize) -> c_int {
 }
 
 /// As mremap(2), in place or moving. `new_address` counts with MREMAP_FIXED only, and is always given. The memory of a handle is refused
-/// (EBUSY): that is for its resize.
+/// (EINVAL): that is for its resize.
 ///
 /// The address; or MAP_FAILED with the errors of mremap(2).
 #[unsafe(no_mangle)]

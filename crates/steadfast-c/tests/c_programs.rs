@@ -220,6 +220,22 @@ fn a_crashed_file_is_recovered() {
     });
 }
 
+#[test]
+fn the_example_of_the_readme_runs() {
+    let readme = source("../../README.md");
+    let example = readme.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = folder();
+    let whole = folder.path().join("readme.c");
+    let includes = "#include <string.h>\n#include <sys/mman.h>\n#include \"steadfast.h\"\n";
+    fs::write(&whole, format!("{includes}int main(void) {{\n{example}return 0;\n}}\n")).unwrap();
+    let program = folder.path().join("readme");
+    let (compiler, language) = LANGUAGES[0];
+    build(compiler, language, &[], whole.to_str().unwrap(), Linking::Shared, &program).unwrap();
+    let output = Command::new(&program).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(fs::read(folder.path().join("state.bin")).unwrap().starts_with(b"hello\0"));
+}
+
 /// The one program that has all the sentences.
 fn msync_program() -> &'static Path {
     static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();

@@ -2,6 +2,8 @@
  *
  * handles FOLDER */
 
+#include <pthread.h>
+
 #include "check.h"
 
 #define TOO_LONG ((size_t)1 << 63)
@@ -486,6 +488,47 @@ static void a_child_is_told_that_the_map_is_its_parents(void) {
     free(path);
 }
 
+#define THREADS 4
+#define TURNS 50
+
+static struct sf_atomic *shared;
+
+static void *work(void *argument) {
+    const size_t place = (size_t)(uintptr_t)argument * sizeof(uint64_t);
+    CHECK(sf_last_error_kind() == SF_ERROR_NONE);
+    for (uint64_t turn = 1; turn <= TURNS; turn++) {
+        uint64_t there = 0;
+        CHECK(sf_atomic_write(shared, place, &turn, sizeof turn) == 0);
+        CHECK(sf_atomic_read(shared, place, &there, sizeof there) == 0 && there == turn);
+        if (turn % 10 == 0) {
+            CHECK(sf_atomic_commit(shared, NULL) == 0);
+        }
+    }
+    return NULL;
+}
+
+static void many_threads_use_one_handle(void) {
+    char *path = path_in(folder, "threads.bin");
+    pthread_t threads[THREADS];
+    shared = atomic_of(path, 4096);
+    NONSENSE(sf_atomic_commit(NULL, NULL));
+    for (uintptr_t index = 0; index < THREADS; index++) {
+        CHECK(pthread_create(&threads[index], NULL, work, (void *)index) == 0);
+    }
+    for (int index = 0; index < THREADS; index++) {
+        CHECK(pthread_join(threads[index], NULL) == 0);
+    }
+    CHECK(sf_atomic_close(shared) == 0);
+    uint64_t numbers[THREADS];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(pread(fd, numbers, sizeof numbers, 0) == (ssize_t)sizeof numbers);
+    CHECK(close(fd) == 0);
+    for (int index = 0; index < THREADS; index++) {
+        CHECK(numbers[index] == TURNS);
+    }
+    free(path);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: handles FOLDER\n");
@@ -502,5 +545,6 @@ int main(int argc, char **argv) {
     atomic_maps_refuse_nonsense();
     crashes_are_recovered();
     a_child_is_told_that_the_map_is_its_parents();
+    many_threads_use_one_handle();
     return 0;
 }
