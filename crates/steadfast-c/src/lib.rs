@@ -30,3 +30,11 @@ pub mod recovery;
 pub mod residency;
 pub mod status;
 pub mod ticket;
+
+// "Every call may be made from any thread": what the handles lead to may.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<mapping::MappingHandle>();
+    is_send_and_sync::<atomic::AtomicHandle>();
+    is_send_and_sync::<ticket::Ticket>();
+};

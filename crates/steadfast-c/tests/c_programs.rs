@@ -282,6 +282,7 @@ sentences! {
     a_later_ms_sync_waits_for_ms_async
     ms_invalidate_of_locked_pages_is_ebusy
     ms_invalidate_lets_the_next_access_read_the_disk
+    in_a_child_an_atomic_mapping_commits_nothing_and_says_so
 }
 
 fn source(name: &str) -> String {

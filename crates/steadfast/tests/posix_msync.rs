@@ -22,6 +22,7 @@ use steadfast::{AtomicMapping, AtomicOptions, CommitId, ErrorKind, Mapping, Page
 use tempfile::TempDir;
 
 const READ_WRITE: c_int = libc::PROT_READ | libc::PROT_WRITE;
+const NAME: &str = "data.bin";
 /// Long enough for a slow disk; the kernel by itself begins to write after 30 seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -93,11 +94,17 @@ impl Mapped {
 
     fn with(kind: Kind, pages: usize, place: *mut c_void, flags: c_int) -> Mapped {
         let folder = folder();
-        let path = folder.path().join("data.bin");
-        let len = pages * page();
-        fs::write(&path, vec![0; len]).unwrap();
+        fs::write(folder.path().join(NAME), vec![0; pages * page()]).unwrap();
+        Mapped::of(kind, folder, place, flags)
+    }
+
+    /// The file in a folder.
+    fn of(kind: Kind, folder: TempDir, place: *mut c_void, flags: c_int) -> Mapped {
+        let path = folder.path().join(NAME);
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         file.sync_all().unwrap();
+        let len = file.metadata().unwrap().len() as usize;
+        let pages = len / page();
         let (fd, flags) = (file.as_raw_fd(), MAP_SHARED | flags);
         let address = match kind {
             // SAFETY: anywhere that is free, or in a place of the test's own.
@@ -459,6 +466,44 @@ fn a_later_ms_sync_waits_for_ms_async() {
         map.msync(0..256, MS_SYNC).unwrap();
         assert!((0..256).all(|index| map.is_synced(index)), "{kind:?}");
     }
+}
+
+/// The largest size that a file of this process may have, in bytes.
+fn limit_files(bytes: libc::rlim_t) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills in one structure.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }, 0);
+    limit.rlim_cur = bytes.min(limit.rlim_max);
+    // SAFETY: reads one structure; the other tests wait.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+}
+
+#[test]
+fn a_commit_that_finds_no_space_is_told_each_time_and_nothing_is_lost() {
+    let _alone = alone();
+    // Nothing but a hole: a page of it gets a block with its commit, or does not.
+    let folder = folder();
+    File::create(folder.path().join(NAME)).unwrap().set_len(1 << 20).unwrap();
+    let map = Mapped::of(Kind::Atomic, folder, ptr::null_mut(), 0);
+    let last = map.len / page() - 1;
+    map.store(last, 1);
+    limit_files(512 << 10);
+    let failures =
+        [MS_SYNC, MS_ASYNC, MS_SYNC | MS_INVALIDATE, MS_SYNC].map(|flags| map.msync(0..last + 1, flags));
+    limit_files(libc::RLIM_INFINITY);
+    let [first, begun, second, third] = failures;
+    for failure in
+        [Some(first), Some(second), Some(third), begun.is_err().then_some(begun)].into_iter().flatten()
+    {
+        let error = failure.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotCommitted, "{error}");
+        assert!([libc::ENOSPC, libc::EFBIG].contains(&posix::errno(&error)), "{error}");
+    }
+    assert!(!map.is_synced(last));
+    map.msync(0..last + 1, MS_SYNC).unwrap();
+    assert!(map.is_synced(last));
+    // SAFETY: the mapping is there; the test has one thread.
+    assert_eq!(unsafe { map.page(last).read_volatile() }, 1);
 }
 
 #[test]

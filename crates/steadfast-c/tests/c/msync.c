@@ -221,6 +221,29 @@ static void ms_invalidate_lets_the_next_access_read_the_disk(struct mapped map) 
     CHECK(map.address[0] == 7);
 }
 
+static void in_a_child_an_atomic_mapping_commits_nothing_and_says_so(struct mapped map) {
+    uint64_t before = last_commit(map);
+    store(map, 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        if (map.kind == ATOMIC) {
+            FAILS(sf_msync(map.address, page_size(), MS_SYNC), EIO, SF_ERROR_FORKED);
+            CHECK(sf_commit_all() == 0);
+        } else {
+            CHECK(sf_msync(map.address, page_size(), MS_SYNC) == 0);
+        }
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (map.kind == ATOMIC) {
+        CHECK(last_commit(map) == before && !is_synced(map, 0));
+        CHECK(sf_msync(map.address, page_size(), MS_SYNC) == 0);
+    }
+    CHECK(is_synced(map, 0));
+}
+
 #define SENTENCE(name) {#name, name}
 
 static const struct {
@@ -240,6 +263,7 @@ static const struct {
     SENTENCE(a_later_ms_sync_waits_for_ms_async),
     SENTENCE(ms_invalidate_of_locked_pages_is_ebusy),
     SENTENCE(ms_invalidate_lets_the_next_access_read_the_disk),
+    SENTENCE(in_a_child_an_atomic_mapping_commits_nothing_and_says_so),
 };
 
 int main(int argc, char **argv) {
