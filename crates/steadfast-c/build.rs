@@ -1,4 +1,5 @@
-//! What a plain `cargo build` would leave out and cargo-c does by itself: a name for the loader, and a pkg-config file beside the library.
+//! What a plain `cargo build` would leave out and cargo-c does by itself: a name for the loader, and a pkg-config file beside
+//! the library.
 
 use std::env;
 use std::error::Error;

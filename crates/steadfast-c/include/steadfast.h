@@ -3,24 +3,25 @@
  * Made from the sources of the library, from which it must not differ: change those.
  *
  * Errors. A call that returns int returns 0, or -1 and sets errno. A call that returns a pointer returns NULL (those of mmap(2)
- * MAP_FAILED) and sets errno. sf_last_error_kind() and sf_last_error_message() then say more; several kinds share EIO. NULL for a handle,
- * a path or a buffer with a length, an empty path and a length beyond the address space are EINVAL with a message, and no crash.
- * A defect of the library is EIO with a message, and no crash either.
+ * MAP_FAILED) and sets errno. sf_last_error_kind() and sf_last_error_message() then say more; several kinds share EIO. NULL for
+ * a handle, a path or a buffer with a length, an empty path and a length beyond the address space are EINVAL with a message, and
+ * no crash. A defect of the library is EIO with a message, and no crash either.
  *
  * What no call can check, and every call asks of its caller:
- * - A handle (struct sf_mapping, struct sf_atomic, struct sf_ticket) is not used after its close or free, and is closed once. That is so
- *   whatever the close returned.
- * - A path is a string that ends with a zero byte. A buffer has the length that is given. A descriptor stays open during the call.
+ * - A handle (struct sf_mapping, struct sf_atomic, struct sf_ticket) is not used after its close or free, and is closed once.
+ *   That is so whatever the close returned.
+ * - A path is a string that ends with a zero byte. A buffer has the length that is given. A descriptor stays open during the
+ *   call.
  * - An address from ..._data(), ..._data_mut() or ..._edit() is used within its length, and not after the memory moved or went.
  *
  * Structs begin with `struct_size`, so that they can grow. Options are filled in by sf_mapping_options_init() and
- * sf_atomic_options_init(), and may be NULL for the defaults. For results set `struct_size` to the `sizeof` of the struct; what is beyond is
- * not written to.
+ * sf_atomic_options_init(), and may be NULL for the defaults. For results set `struct_size` to the `sizeof` of the struct; what
+ * is beyond is not written to.
  *
- * Threads. Every call may be made from any thread, and several at a time on one handle: calls that take it as const go on together, others
- * wait for their turn. A close waits for nobody: no other call on the handle may be under way. Stores and loads through addresses are the
- * program's to order, as always; of an atomic map stores may race with commits and with nothing else. Errors belong to the thread.
- * No call may be made in a signal handler.
+ * Threads. Every call may be made from any thread, and several at a time on one handle: calls that take it as const go on
+ * together, others wait for their turn. A close waits for nobody: no other call on the handle may be under way. Stores and loads
+ * through addresses are the program's to order, as always; of an atomic map stores may race with commits and with nothing else.
+ * Errors belong to the thread. No call may be made in a signal handler.
  *
  * fork(2). A child has the pages of a mapping, and none of an atomic map's memory; its calls on atomic maps are errors (EIO,
  * SF_ERROR_FORKED), and it commits nothing.
@@ -194,7 +195,8 @@ struct sf_mapping_options {
     bool private_copy;
     // Read everything in before the open returns (MAP_POPULATE).
     bool populate;
-    // An access to a page that is gone finds zeros, and sf_mapping_check() says so; without it SIGBUS. True unless set otherwise.
+    // An access to a page that is gone finds zeros, and sf_mapping_check() says so; without it SIGBUS. True unless set
+    // otherwise.
     bool guard;
     // Leave the pages out of core dumps.
     bool keep_from_dumps;
@@ -312,7 +314,8 @@ struct sf_status {
 extern "C" {
 #endif // __cplusplus
 
-// As mmap(2). A shared mapping of a regular file is known to the other calls by address from here on; everything else is the kernel's.
+// As mmap(2). A shared mapping of a regular file is known to the other calls by address from here on; everything else is the
+// kernel's.
 //
 // The address; or MAP_FAILED with the errors of mmap(2).
 void *sf_mmap(void *address,
@@ -325,12 +328,13 @@ void *sf_mmap(void *address,
 // As mmap(2) of a file with MAP_SHARED, as memory that commits: nothing reaches the file before sf_msync(), sf_munmap() or
 // sf_commit_all(), and each of those is one commit, through any crash. `options` may be NULL.
 //
-// All such mappings of one file in the process are one image. An address that is asked for without MAP_FIXED is not honoured. While
-// it is mapped nobody else may write the file: another process that opens it through this library is refused; who does not use it is
-// noticed at the next commit.
+// All such mappings of one file in the process are one image. An address that is asked for without MAP_FIXED is not honoured.
+// While it is mapped nobody else may write the file: another process that opens it through this library is refused; who does
+// not use it is noticed at the next commit.
 //
 // The address; or MAP_FAILED with the errors of mmap(2) and of sf_atomic_view(), and with
-// EOPNOTSUPP: the file cannot be mapped so (it has no name, lies on tmpfs; flags that a private image cannot keep). sf_mmap() may do.
+// EOPNOTSUPP: the file cannot be mapped so (it has no name, lies on tmpfs; flags that a private image cannot keep). sf_mmap()
+// may do.
 // EBUSY: this process maps the file already, in another way.
 // EAGAIN: another process commits to the file.
 void *sf_mmap_atomic(void *address,
@@ -341,15 +345,15 @@ void *sf_mmap_atomic(void *address,
                      off_t offset,
                      const struct sf_atomic_options *options);
 
-// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is committed
-// first. The memory of a handle is refused (EBUSY): that is for its close.
+// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is
+// committed first. The memory of a handle is refused (EINVAL): that is for its close.
 //
 // 0; or -1 with the errors of munmap(2). Where a commit fails, its errno, and nothing was unmapped.
 int sf_munmap(void *address,
               size_t len);
 
-// As mremap(2), in place or moving. `new_address` counts with MREMAP_FIXED only, and is always given. The memory of a handle is refused
-// (EBUSY): that is for its resize.
+// As mremap(2), in place or moving. `new_address` counts with MREMAP_FIXED only, and is always given. The memory of a handle is
+// refused (EINVAL): that is for its resize.
 //
 // The address; or MAP_FAILED with the errors of mremap(2).
 void *sf_mremap(void *old_address,
@@ -363,11 +367,12 @@ void *sf_mremap(void *old_address,
 // 0; or -1 with the errors of mprotect(2).
 int sf_mprotect(void *address, size_t len, int prot);
 
-// As msync(3p), with what it promises; see sf_msync(3). `flags` is exactly one of MS_SYNC and MS_ASYNC, with or without MS_INVALIDATE.
+// As msync(3p), with what it promises; see sf_msync(3). `flags` is exactly one of MS_SYNC and MS_ASYNC, with or without
+// MS_INVALIDATE.
 //
-// MS_SYNC: on return the bytes of a kernel mapping are on disk, with the file's length and name; the changed pages of an atomic one are
-// one commit. MS_ASYNC: returns at once, write-out has begun, a later MS_SYNC waits for it and reports what went wrong. MS_INVALIDATE:
-// cached copies are dropped as well, so that the next access reads the disk.
+// MS_SYNC: on return the bytes of a kernel mapping are on disk, with the file's length and name; the changed pages of an atomic
+// one are one commit. MS_ASYNC: returns at once, write-out has begun, a later MS_SYNC waits for it and reports what went wrong.
+// MS_INVALIDATE: cached copies are dropped as well, so that the next access reads the disk.
 //
 // The range may span any number of mappings, of this library or not. `len` is rounded up to whole pages.
 //
@@ -393,8 +398,8 @@ int sf_madvise(void *address,
 // 0; or -1 with the first error. Every mapping was tried.
 int sf_commit_all(void);
 
-// Opens the file at `path` for commits, with the whole of it in private memory. Costs as much memory as the file has data. `options` may be
-// NULL. A journal that waits is recovered first.
+// Opens the file at `path` for commits, with the whole of it in private memory. Costs as much memory as the file has data.
+// `options` may be NULL. A journal that waits is recovered first.
 //
 // A handle for sf_atomic_close(); or NULL with
 // ENOENT, EEXIST, EACCES, EROFS: about the file itself.
@@ -407,16 +412,18 @@ int sf_commit_all(void);
 struct sf_atomic *sf_atomic_open(const char *path,
                                  const struct sf_atomic_options *options);
 
-// As sf_atomic_open(), with the file's page cache under the memory: in no time and at any size; only what is changed costs memory.
+// As sf_atomic_open(), with the file's page cache under the memory: in no time and at any size; only what is changed costs
+// memory.
 //
-// While it is open nothing else may write the file or change its length, no other process and no other handle of this one: a store from
-// elsewhere shows in the memory.
+// While it is open nothing else may write the file or change its length, no other process and no other handle of this one: a
+// store from elsewhere shows in the memory.
 //
 // As sf_atomic_open().
 struct sf_atomic *sf_atomic_view(const char *path,
                                  const struct sf_atomic_options *options);
 
-// As sf_atomic_open(), of a file that is open already and has a name, since the journal stands beside it. The descriptor stays the caller's.
+// As sf_atomic_open(), of a file that is open already and has a name, since the journal stands beside it. The descriptor stays
+// the caller's.
 //
 // As sf_atomic_open(); NULL with EBADF for a descriptor that is not open, ENOENT for a file without a name.
 struct sf_atomic *sf_atomic_open_fd(int fd,
@@ -427,16 +434,16 @@ struct sf_atomic *sf_atomic_open_fd(int fd,
 // As sf_atomic_open_fd().
 struct sf_atomic *sf_atomic_view_fd(int fd, const struct sf_atomic_options *options);
 
-// Where the memory is, for loads, until the map is resized beyond what was reserved, refreshed or closed. To store there, ask for
-// sf_atomic_data_mut(), or declare what will change by sf_atomic_edit().
+// Where the memory is, for loads, until the map is resized beyond what was reserved, refreshed or closed. To store there, ask
+// for sf_atomic_data_mut(), or declare what will change by sf_atomic_edit().
 //
 // The address; or NULL with EINVAL for NULL.
 const void *sf_atomic_data(const struct sf_atomic *map);
 
 // Where the memory is, for stores: from here on every commit looks for what changed.
 //
-// A store that races with a commit is in that commit, in the next, or in both; it is not lost. No store may race with another call on the
-// map: a rollback, a resize, a read or a write.
+// A store that races with a commit is in that commit, in the next, or in both; it is not lost. No store may race with another
+// call on the map: a rollback, a resize, a read or a write.
 //
 // The address; or NULL with EINVAL for NULL.
 void *sf_atomic_data_mut(struct sf_atomic *map);
@@ -457,16 +464,16 @@ int sf_atomic_write(struct sf_atomic *map,
                     const void *from,
                     size_t len);
 
-// Declares that the bytes `offset .. offset + len` will change, and returns where they are: the next commit records them without searching.
-// Store there before the next call on the map; for later stores declare them again.
+// Declares that the bytes `offset .. offset + len` will change, and returns where they are: the next commit records them
+// without searching. Store there before the next call on the map; for later stores declare them again.
 //
 // The address of byte `offset`; or NULL with the errors of sf_atomic_read().
 void *sf_atomic_edit(struct sf_atomic *map,
                      size_t offset,
                      size_t len);
 
-// Makes everything since the last commit durable, all or nothing. `commit`, which may be NULL, gets the commit's number. With nothing
-// changed it writes nothing, and the number is the last commit's.
+// Makes everything since the last commit durable, all or nothing. `commit`, which may be NULL, gets the commit's number. With
+// nothing changed it writes nothing, and the number is the last commit's.
 //
 // 0; or -1. What to do is said by sf_last_error_kind():
 // SF_ERROR_NOT_COMMITTED: nothing happened (ENOSPC, mostly); memory is as it was, and the same call may succeed later.
@@ -477,8 +484,8 @@ void *sf_atomic_edit(struct sf_atomic *map,
 int sf_atomic_commit(struct sf_atomic *map,
                      uint64_t *commit);
 
-// As sf_atomic_commit(), for the pages that the bytes `offset .. offset + len` touch and no others: what changed elsewhere waits for another
-// commit or a rollback. A change of length that waits takes everything with it.
+// As sf_atomic_commit(), for the pages that the bytes `offset .. offset + len` touch and no others: what changed elsewhere
+// waits for another commit or a rollback. A change of length that waits takes everything with it.
 //
 // As sf_atomic_commit(); and ENOMEM for a range that leaves the map.
 int sf_atomic_commit_range(struct sf_atomic *map,
@@ -486,18 +493,18 @@ int sf_atomic_commit_range(struct sf_atomic *map,
                            size_t len,
                            uint64_t *commit);
 
-// As sf_atomic_commit(), and leaves the flush to the next commit that flushes, checkpoint or close: a crash before that takes this commit,
-// and all after it, away as a whole.
+// As sf_atomic_commit(), and leaves the flush to the next commit that flushes, checkpoint or close: a crash before that takes
+// this commit, and all after it, away as a whole.
 //
 // As sf_atomic_commit().
 int sf_atomic_commit_relaxed(struct sf_atomic *map,
                              uint64_t *commit);
 
-// Captures everything since the last commit and returns before it is durable. The program may store again at once. Tickets complete in
-// order.
+// Captures everything since the last commit and returns before it is durable. The program may store again at once. Tickets
+// complete in order.
 //
-// A ticket for sf_ticket_wait() and sf_ticket_free(); or NULL as sf_atomic_commit(), except what only the flush can tell: that is the
-// ticket's.
+// A ticket for sf_ticket_wait() and sf_ticket_free(); or NULL as sf_atomic_commit(), except what only the flush can tell: that
+// is the ticket's.
 struct sf_ticket *sf_atomic_commit_async(struct sf_atomic *map);
 
 // As sf_atomic_commit_range(), and returns before it is durable.
@@ -507,12 +514,12 @@ struct sf_ticket *sf_atomic_commit_range_async(struct sf_atomic *map, size_t off
 
 // Throws everything since the last commit away.
 //
-// 0; or -1 with EIO: SF_ERROR_LATCHED where it is not known what the last commit is; SF_ERROR_IO or SF_ERROR_TRUNCATED where bytes of it
-// cannot be had.
+// 0; or -1 with EIO: SF_ERROR_LATCHED where it is not known what the last commit is; SF_ERROR_IO or SF_ERROR_TRUNCATED where
+// bytes of it cannot be had.
 int sf_atomic_rollback(struct sf_atomic *map);
 
-// Sets the length: part of the next commit, or of the rollback. New bytes are zeros. Beyond what was reserved the memory moves: ask for its
-// address again.
+// Sets the length: part of the next commit, or of the rollback. New bytes are zeros. Beyond what was reserved the memory moves:
+// ask for its address again.
 //
 // 0; or -1 with EINVAL for a length beyond the address space, ENOMEM where the kernel has no room. The length is then as it was.
 int sf_atomic_resize(struct sf_atomic *map,
@@ -525,13 +532,13 @@ int sf_atomic_checkpoint(struct sf_atomic *map);
 
 // Writes a plain file that holds the last commit to `path`: a file that stands there is replaced as a whole or not at all.
 //
-// 0; or -1 with EINVAL where `path` is the data file itself or no regular file, EIO (SF_ERROR_RECOVERY_NEEDED) where a journal stands beside
-// it, and what the file system reports.
+// 0; or -1 with EINVAL where `path` is the data file itself or no regular file, EIO (SF_ERROR_RECOVERY_NEEDED) where a journal
+// stands beside it, and what the file system reports.
 int sf_atomic_copy_to(const struct sf_atomic *map,
                       const char *path);
 
-// Takes the data file as another program left it, with the commits that it lacks made again over it; and puts the file's bytes back where
-// pages could not be had. The memory may move.
+// Takes the data file as another program left it, with the commits that it lacks made again over it; and puts the file's bytes
+// back where pages could not be had. The memory may move.
 //
 // 0; or -1 with EINVAL where edits that are not committed would be lost: roll back first. EIO, and what the file system reports.
 int sf_atomic_refresh(struct sf_atomic *map);
@@ -541,17 +548,18 @@ int sf_atomic_refresh(struct sf_atomic *map);
 // 0; or -1 with EIO: SF_ERROR_TRUNCATED for bytes past the end of the file, SF_ERROR_IO otherwise.
 int sf_atomic_check(const struct sf_atomic *map);
 
-// Checkpoints, removes the journal, and lets go of the file: a plain file is left that holds the last commit. What was not committed is
-// lost. The handle is gone, also after an error.
+// Checkpoints, removes the journal, and lets go of the file: a plain file is left that holds the last commit. What was not
+// committed is lost. The handle is gone, also after an error.
 //
-// 0; or -1 with EIO for a map that refuses commits, and what the disk reports: nothing was removed then, and the next open recovers. EINVAL
-// for NULL.
+// 0; or -1 with EIO for a map that refuses commits, and what the disk reports: nothing was removed then, and the next open
+// recovers. EINVAL for NULL.
 int sf_atomic_close(struct sf_atomic *map);
 
-// The words of the last error in this thread, for people: what was tried, on what, why it failed and what to do. Empty where there was
-// none.
+// The words of the last error in this thread, for people: what was tried, on what, why it failed and what to do. Empty where
+// there was none.
 //
-// Calls that succeed leave it alone, as they leave errno. The string is this library's; it stays until the next call in this thread.
+// Calls that succeed leave it alone, as they leave errno. The string is this library's; it stays until the next call in this
+// thread.
 const char *sf_last_error_message(void);
 
 // The kind of the last error in this thread; SF_ERROR_NONE where there was none.
@@ -582,8 +590,8 @@ struct sf_mapping *sf_mapping_open_fd(int fd, const struct sf_mapping_options *o
 
 // Copies `len` bytes at `offset` of the mapping into `to`. A file that was cut is an error, not a signal.
 //
-// 0; or -1 with ENOMEM for a range that leaves the mapping, EIO for pages that cannot be had (SF_ERROR_TRUNCATED: the file became shorter),
-// EACCES for pages that are protected against it, EINVAL.
+// 0; or -1 with ENOMEM for a range that leaves the mapping, EIO for pages that cannot be had (SF_ERROR_TRUNCATED: the file
+// became shorter), EACCES for pages that are protected against it, EINVAL.
 int sf_mapping_read(const struct sf_mapping *map,
                     size_t offset,
                     void *to,
@@ -591,18 +599,19 @@ int sf_mapping_read(const struct sf_mapping *map,
 
 // Copies `len` bytes from `from` to `offset` of the mapping. Durable with the next sync.
 //
-// 0; or -1 as sf_mapping_read(), with EROFS for pages or a mapping that may only be read, and ENOSPC for a hole that gets no block.
+// 0; or -1 as sf_mapping_read(), with EROFS for pages or a mapping that may only be read, and ENOSPC for a hole that gets no
+// block.
 int sf_mapping_write(struct sf_mapping *map,
                      size_t offset,
                      const void *from,
                      size_t len);
 
-// Makes the pages of the bytes `offset .. offset + len` durable before it returns, and with them the file's length and, if this mapping
-// created the file, its name. A crash during the call leaves any mix of old and new pages.
+// Makes the pages of the bytes `offset .. offset + len` durable before it returns, and with them the file's length and, if this
+// mapping created the file, its name. A crash during the call leaves any mix of old and new pages.
 //
-// 0; or -1 with EIO, ENOSPC or EDQUOT: the device did not take everything (SF_ERROR_WRITE_BACK). That is said again until the bytes are
-// safe: see sf_mapping_redirty(). EIO (SF_ERROR_TRUNCATED): the file became shorter. ENOMEM for a range that leaves the mapping.
-// EINVAL for a private mapping.
+// 0; or -1 with EIO, ENOSPC or EDQUOT: the device did not take everything (SF_ERROR_WRITE_BACK). That is said again until the
+// bytes are safe: see sf_mapping_redirty(). EIO (SF_ERROR_TRUNCATED): the file became shorter. ENOMEM for a range that leaves
+// the mapping. EINVAL for a private mapping.
 int sf_mapping_sync(const struct sf_mapping *map,
                     size_t offset,
                     size_t len);
@@ -614,8 +623,8 @@ struct sf_ticket *sf_mapping_start_sync(const struct sf_mapping *map,
                                         size_t offset,
                                         size_t len);
 
-// Makes the pages of the bytes `offset .. offset + len` dirty again without changing a byte, so that the next sync writes them: the way on
-// after SF_ERROR_WRITE_BACK. What must be kept is best stored once more.
+// Makes the pages of the bytes `offset .. offset + len` dirty again without changing a byte, so that the next sync writes them:
+// the way on after SF_ERROR_WRITE_BACK. What must be kept is best stored once more.
 //
 // 0; or -1 as sf_mapping_sync(), and EROFS for a mapping for reading.
 int sf_mapping_redirty(const struct sf_mapping *map,
@@ -624,24 +633,25 @@ int sf_mapping_redirty(const struct sf_mapping *map,
 
 // Writes the pages of the bytes `offset .. offset + len` back and drops them from memory: the next access reads what is on disk.
 //
-// 0; or -1 with EBUSY: pages are still in memory, because another process maps or locks them. EOPNOTSUPP: the kernel does not tell whether
-// they are gone. Otherwise as sf_mapping_sync(); then nothing was dropped.
+// 0; or -1 with EBUSY: pages are still in memory, because another process maps or locks them. EOPNOTSUPP: the kernel does not
+// tell whether they are gone. Otherwise as sf_mapping_sync(); then nothing was dropped.
 int sf_mapping_invalidate(struct sf_mapping *map,
                           size_t offset,
                           size_t len);
 
-// Makes the mapping `len` bytes long; the file follows where it is the mapping's to change. Within what was reserved every address stays,
-// beyond it the mapping moves: ask sf_mapping_data() again.
+// Makes the mapping `len` bytes long; the file follows where it is the mapping's to change. Within what was reserved every
+// address stays, beyond it the mapping moves: ask sf_mapping_data() again.
 //
-// 0; or -1 with ENOSPC; ENOMEM (the file is too short and may not grow, no addresses); EIO for a damaged mapping; EINVAL for a length that
-// no file can have. Nothing has changed then.
+// 0; or -1 with ENOSPC; ENOMEM (the file is too short and may not grow, no addresses); EIO for a damaged mapping; EINVAL for a
+// length that no file can have. Nothing has changed then.
 int sf_mapping_resize(struct sf_mapping *map,
                       size_t len);
 
-// Limits what this process may do with the pages of the bytes `offset .. offset + len`. `prot` is PROT_NONE, PROT_READ, or PROT_READ |
-// PROT_WRITE. Reads and writes through this library know, and are errors instead of signals.
+// Limits what this process may do with the pages of the bytes `offset .. offset + len`. `prot` is PROT_NONE, PROT_READ, or
+// PROT_READ | PROT_WRITE. Reads and writes through this library know, and are errors instead of signals.
 //
-// 0; or -1 with EROFS: stores into a mapping for reading. ENOMEM for a range that leaves the mapping. EINVAL for any other `prot`.
+// 0; or -1 with EROFS: stores into a mapping for reading. ENOMEM for a range that leaves the mapping. EINVAL for any other
+// `prot`.
 int sf_mapping_protect(struct sf_mapping *map,
                        size_t offset,
                        size_t len,
@@ -649,8 +659,8 @@ int sf_mapping_protect(struct sf_mapping *map,
 
 // Gives advice about the pages of the bytes `offset .. offset + len`: MADV_ of madvise(2), as far as it changes no byte.
 //
-// 0; or -1 with ENOMEM for a range that leaves the mapping. EINVAL: advice that takes content away (MADV_REMOVE, MADV_FREE and their like:
-// sf_madvise() has it), or that the kernel does not know or does not have for this kind of mapping.
+// 0; or -1 with ENOMEM for a range that leaves the mapping. EINVAL: advice that takes content away (MADV_REMOVE, MADV_FREE and
+// their like: sf_madvise() has it), or that the kernel does not know or does not have for this kind of mapping.
 int sf_mapping_advise(const struct sf_mapping *map,
                       size_t offset,
                       size_t len,
@@ -668,8 +678,9 @@ int sf_mapping_lock(const struct sf_mapping *map,
 // 0; or -1 with ENOMEM for a range that leaves the mapping.
 int sf_mapping_unlock(const struct sf_mapping *map, size_t offset, size_t len);
 
-// Where the first byte is, until the mapping is resized, refreshed or closed. Stores through it are everybody's at once, and durable with
-// the next sync. Of an empty mapping it may not be used. A page that cannot be had reads as zeros, and sf_mapping_check() says so.
+// Where the first byte is, until the mapping is resized, refreshed or closed. Stores through it are everybody's at once, and
+// durable with the next sync. Of an empty mapping it may not be used. A page that cannot be had reads as zeros, and
+// sf_mapping_check() says so.
 //
 // The address; or NULL with EINVAL for NULL.
 void *sf_mapping_data(const struct sf_mapping *map);
@@ -677,20 +688,20 @@ void *sf_mapping_data(const struct sf_mapping *map);
 // Length in bytes. 0 for an empty mapping; and for NULL, with EINVAL.
 size_t sf_mapping_len(const struct sf_mapping *map);
 
-// Is every byte what the file holds, as far as anybody touched it? To be asked after work through sf_mapping_data(), which cannot return an
-// error: where a page could not be had, it found zeros.
+// Is every byte what the file holds, as far as anybody touched it? To be asked after work through sf_mapping_data(), which
+// cannot return an error: where a page could not be had, it found zeros.
 //
 // 0; or -1 with EIO: SF_ERROR_TRUNCATED for bytes past the end of the file, SF_ERROR_IO otherwise.
 int sf_mapping_check(const struct sf_mapping *map);
 
-// Takes the file as it is now: damaged pages become the file's own again, and a mapping that reached to the file's end reaches to the new
-// one. It may become shorter; it may move where it becomes longer than what was reserved.
+// Takes the file as it is now: damaged pages become the file's own again, and a mapping that reached to the file's end reaches
+// to the new one. It may become shorter; it may move where it becomes longer than what was reserved.
 //
 // 0; or -1 with ENOMEM: no memory or addresses.
 int sf_mapping_refresh(struct sf_mapping *map);
 
-// Unmaps and unlocks, and reports what went wrong and no sync has made good since. It does not sync. The handle is gone, also after an
-// error.
+// Unmaps and unlocks, and reports what went wrong and no sync has made good since. It does not sync. The handle is gone, also
+// after an error.
 //
 // 0; or -1 with EIO, ENOSPC or EDQUOT (SF_ERROR_WRITE_BACK, SF_ERROR_TRUNCATED); EINVAL for NULL.
 int sf_mapping_close(struct sf_mapping *map);
@@ -705,27 +716,27 @@ int sf_mapping_options_init(struct sf_mapping_options *options, size_t struct_si
 // 0; or -1 with EINVAL.
 int sf_atomic_options_init(struct sf_atomic_options *options, size_t struct_size);
 
-// Brings the file at `path` to its last commit and removes the journal: what the next open would do, without opening. A file without a
-// journal is left alone. `resolution` is an enum sf_resolution; `recovery`, which may be NULL, gets what was done.
+// Brings the file at `path` to its last commit and removes the journal: what the next open would do, without opening. A file
+// without a journal is left alone. `resolution` is an enum sf_resolution; `recovery`, which may be NULL, gets what was done.
 //
-// 0; or -1 as sf_atomic_open(): EAGAIN for a live writer; EIO for a journal that is damaged (SF_ERROR_CORRUPT) or belongs to another file
-// (SF_ERROR_IDENTITY). Nothing is changed then.
+// 0; or -1 as sf_atomic_open(): EAGAIN for a live writer; EIO for a journal that is damaged (SF_ERROR_CORRUPT) or belongs to
+// another file (SF_ERROR_IDENTITY). Nothing is changed then.
 int sf_recover(const char *path,
                int resolution,
                struct sf_recovery *recovery);
 
-// Looks at the file at `path` and its journal. Changes nothing and takes no lock; beside a live writer the picture may be that of a moment
-// ago. What is wrong with the journal is told in `inspection`, and no error of this call.
+// Looks at the file at `path` and its journal. Changes nothing and takes no lock; beside a live writer the picture may be that
+// of a moment ago. What is wrong with the journal is told in `inspection`, and no error of this call.
 //
 // 0; or -1 with ENOENT, EACCES and the like where the file cannot be looked at, EOPNOTSUPP where it is no regular file, EINVAL.
 int sf_inspect(const char *path,
                struct sf_inspection *inspection);
 
-// Which pages of the bytes `offset .. offset + len`, rounded outwards, are in memory, dirty, or being written: a look at something that
-// changes all the time.
+// Which pages of the bytes `offset .. offset + len`, rounded outwards, are in memory, dirty, or being written: a look at
+// something that changes all the time.
 //
-// `counts` may be NULL. `states` may be NULL if `states_len` is 0; otherwise it gets one enum sf_page for each page that the range
-// touches, as mincore(2) does, and must have room for as many.
+// `counts` may be NULL. `states` may be NULL if `states_len` is 0; otherwise it gets one enum sf_page for each page that the
+// range touches, as mincore(2) does, and must have room for as many.
 //
 // 0; or -1 with ENOMEM for a range that leaves the mapping, and EINVAL.
 int sf_mapping_residency(const struct sf_mapping *map,
@@ -740,8 +751,8 @@ int sf_mapping_residency(const struct sf_mapping *map,
 // 0; or -1 with EINVAL.
 int sf_atomic_status(const struct sf_atomic *map, struct sf_status *status);
 
-// Waits until the commit or the sync is durable. `commit`, which may be NULL, gets the commit's number; 0 for a sync. May be called
-// again, and then returns the same.
+// Waits until the commit or the sync is durable. `commit`, which may be NULL, gets the commit's number; 0 for a sync. May be
+// called again, and then returns the same.
 //
 // 0; or -1 with the errors of sf_atomic_commit() or sf_mapping_sync(). When one commit fails, those after it fail with it.
 int sf_ticket_wait(const struct sf_ticket *ticket,

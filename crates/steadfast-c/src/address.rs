@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with passing on what mmap(2) and its like ask of a program in C, to the functions that ask it in Rust; and with
-//! names that C finds functions by.
+//! This file is trusted with passing on what mmap(2) and its like ask of a program in C, to the functions that ask it in Rust;
+//! and with names that C finds functions by.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -14,7 +14,8 @@ use crate::failure::{call, done};
 use crate::given;
 use crate::options::AtomicChoice;
 
-/// As mmap(2). A shared mapping of a regular file is known to the other calls by address from here on; everything else is the kernel's.
+/// As mmap(2). A shared mapping of a regular file is known to the other calls by address from here on; everything else is the
+/// kernel's.
 ///
 /// The address; or MAP_FAILED with the errors of mmap(2).
 #[unsafe(no_mangle)]
@@ -36,12 +37,13 @@ pub unsafe extern "C" fn sf_mmap(
 /// As mmap(2) of a file with MAP_SHARED, as memory that commits: nothing reaches the file before sf_msync(), sf_munmap() or
 /// sf_commit_all(), and each of those is one commit, through any crash. `options` may be NULL.
 ///
-/// All such mappings of one file in the process are one image. An address that is asked for without MAP_FIXED is not honoured. While
-/// it is mapped nobody else may write the file: another process that opens it through this library is refused; who does not use it is
-/// noticed at the next commit.
+/// All such mappings of one file in the process are one image. An address that is asked for without MAP_FIXED is not honoured.
+/// While it is mapped nobody else may write the file: another process that opens it through this library is refused; who does
+/// not use it is noticed at the next commit.
 ///
 /// The address; or MAP_FAILED with the errors of mmap(2) and of sf_atomic_view(), and with
-/// EOPNOTSUPP: the file cannot be mapped so (it has no name, lies on tmpfs; flags that a private image cannot keep). sf_mmap() may do.
+/// EOPNOTSUPP: the file cannot be mapped so (it has no name, lies on tmpfs; flags that a private image cannot keep). sf_mmap()
+/// may do.
 /// EBUSY: this process maps the file already, in another way.
 /// EAGAIN: another process commits to the file.
 #[unsafe(no_mangle)]
@@ -63,8 +65,8 @@ pub unsafe extern "C" fn sf_mmap_atomic(
     mapped.unwrap_or(libc::MAP_FAILED)
 }
 
-/// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is committed
-/// first. The memory of a handle is refused (EINVAL): that is for its close.
+/// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is
+/// committed first. The memory of a handle is refused (EINVAL): that is for its close.
 ///
 /// 0; or -1 with the errors of munmap(2). Where a commit fails, its errno, and nothing was unmapped.
 #[unsafe(no_mangle)]
@@ -75,8 +77,8 @@ pub unsafe extern "C" fn sf_munmap(address: *mut c_void, len: usize) -> c_int {
     })
 }
 
-/// As mremap(2), in place or moving. `new_address` counts with MREMAP_FIXED only, and is always given. The memory of a handle is refused
-/// (EINVAL): that is for its resize.
+/// As mremap(2), in place or moving. `new_address` counts with MREMAP_FIXED only, and is always given. The memory of a handle is
+/// refused (EINVAL): that is for its resize.
 ///
 /// The address; or MAP_FAILED with the errors of mremap(2).
 #[unsafe(no_mangle)]
@@ -105,11 +107,12 @@ pub unsafe extern "C" fn sf_mprotect(address: *mut c_void, len: usize, prot: c_i
     })
 }
 
-/// As msync(3p), with what it promises; see sf_msync(3). `flags` is exactly one of MS_SYNC and MS_ASYNC, with or without MS_INVALIDATE.
+/// As msync(3p), with what it promises; see sf_msync(3). `flags` is exactly one of MS_SYNC and MS_ASYNC, with or without
+/// MS_INVALIDATE.
 ///
-/// MS_SYNC: on return the bytes of a kernel mapping are on disk, with the file's length and name; the changed pages of an atomic one are
-/// one commit. MS_ASYNC: returns at once, write-out has begun, a later MS_SYNC waits for it and reports what went wrong. MS_INVALIDATE:
-/// cached copies are dropped as well, so that the next access reads the disk.
+/// MS_SYNC: on return the bytes of a kernel mapping are on disk, with the file's length and name; the changed pages of an atomic
+/// one are one commit. MS_ASYNC: returns at once, write-out has begun, a later MS_SYNC waits for it and reports what went wrong.
+/// MS_INVALIDATE: cached copies are dropped as well, so that the next access reads the disk.
 ///
 /// The range may span any number of mappings, of this library or not. `len` is rounded up to whole pages.
 ///

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with names that C finds functions by, and with passing on what `view` asks of its caller; what C gives is read and
-//! written by [`given`](crate::given).
+//! This file is trusted with names that C finds functions by, and with passing on what `view` asks of its caller; what C gives
+//! is read and written by [`given`](crate::given).
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -23,8 +23,8 @@ pub struct AtomicHandle {
     pub(crate) held: Held<AtomicMapping>,
 }
 
-/// Opens the file at `path` for commits, with the whole of it in private memory. Costs as much memory as the file has data. `options` may be
-/// NULL. A journal that waits is recovered first.
+/// Opens the file at `path` for commits, with the whole of it in private memory. Costs as much memory as the file has data.
+/// `options` may be NULL. A journal that waits is recovered first.
 ///
 /// A handle for sf_atomic_close(); or NULL with
 /// ENOENT, EEXIST, EACCES, EROFS: about the file itself.
@@ -49,10 +49,11 @@ pub unsafe extern "C" fn sf_atomic_open(
     })
 }
 
-/// As sf_atomic_open(), with the file's page cache under the memory: in no time and at any size; only what is changed costs memory.
+/// As sf_atomic_open(), with the file's page cache under the memory: in no time and at any size; only what is changed costs
+/// memory.
 ///
-/// While it is open nothing else may write the file or change its length, no other process and no other handle of this one: a store from
-/// elsewhere shows in the memory.
+/// While it is open nothing else may write the file or change its length, no other process and no other handle of this one: a
+/// store from elsewhere shows in the memory.
 ///
 /// As sf_atomic_open().
 #[unsafe(no_mangle)]
@@ -71,7 +72,8 @@ pub unsafe extern "C" fn sf_atomic_view(
     })
 }
 
-/// As sf_atomic_open(), of a file that is open already and has a name, since the journal stands beside it. The descriptor stays the caller's.
+/// As sf_atomic_open(), of a file that is open already and has a name, since the journal stands beside it. The descriptor stays
+/// the caller's.
 ///
 /// As sf_atomic_open(); NULL with EBADF for a descriptor that is not open, ENOENT for a file without a name.
 #[unsafe(no_mangle)]
@@ -102,8 +104,8 @@ pub unsafe extern "C" fn sf_atomic_view_fd(fd: c_int, options: *const AtomicChoi
     })
 }
 
-/// Where the memory is, for loads, until the map is resized beyond what was reserved, refreshed or closed. To store there, ask for
-/// sf_atomic_data_mut(), or declare what will change by sf_atomic_edit().
+/// Where the memory is, for loads, until the map is resized beyond what was reserved, refreshed or closed. To store there, ask
+/// for sf_atomic_data_mut(), or declare what will change by sf_atomic_edit().
 ///
 /// The address; or NULL with EINVAL for NULL.
 #[unsafe(no_mangle)]
@@ -118,8 +120,8 @@ pub unsafe extern "C" fn sf_atomic_data(map: *const AtomicHandle) -> *const c_vo
 
 /// Where the memory is, for stores: from here on every commit looks for what changed.
 ///
-/// A store that races with a commit is in that commit, in the next, or in both; it is not lost. No store may race with another call on the
-/// map: a rollback, a resize, a read or a write.
+/// A store that races with a commit is in that commit, in the next, or in both; it is not lost. No store may race with another
+/// call on the map: a rollback, a resize, a read or a write.
 ///
 /// The address; or NULL with EINVAL for NULL.
 #[unsafe(no_mangle)]
@@ -181,8 +183,8 @@ pub unsafe extern "C" fn sf_atomic_write(
     })
 }
 
-/// Declares that the bytes `offset .. offset + len` will change, and returns where they are: the next commit records them without searching.
-/// Store there before the next call on the map; for later stores declare them again.
+/// Declares that the bytes `offset .. offset + len` will change, and returns where they are: the next commit records them
+/// without searching. Store there before the next call on the map; for later stores declare them again.
 ///
 /// The address of byte `offset`; or NULL with the errors of sf_atomic_read().
 #[unsafe(no_mangle)]
@@ -196,8 +198,8 @@ pub unsafe extern "C" fn sf_atomic_edit(map: *mut AtomicHandle, offset: usize, l
     data.unwrap_or(ptr::null_mut())
 }
 
-/// Makes everything since the last commit durable, all or nothing. `commit`, which may be NULL, gets the commit's number. With nothing
-/// changed it writes nothing, and the number is the last commit's.
+/// Makes everything since the last commit durable, all or nothing. `commit`, which may be NULL, gets the commit's number. With
+/// nothing changed it writes nothing, and the number is the last commit's.
 ///
 /// 0; or -1. What to do is said by sf_last_error_kind():
 /// SF_ERROR_NOT_COMMITTED: nothing happened (ENOSPC, mostly); memory is as it was, and the same call may succeed later.
@@ -217,8 +219,8 @@ pub unsafe extern "C" fn sf_atomic_commit(map: *mut AtomicHandle, commit: *mut u
     })
 }
 
-/// As sf_atomic_commit(), for the pages that the bytes `offset .. offset + len` touch and no others: what changed elsewhere waits for another
-/// commit or a rollback. A change of length that waits takes everything with it.
+/// As sf_atomic_commit(), for the pages that the bytes `offset .. offset + len` touch and no others: what changed elsewhere
+/// waits for another commit or a rollback. A change of length that waits takes everything with it.
 ///
 /// As sf_atomic_commit(); and ENOMEM for a range that leaves the map.
 #[unsafe(no_mangle)]
@@ -239,8 +241,8 @@ pub unsafe extern "C" fn sf_atomic_commit_range(
     })
 }
 
-/// As sf_atomic_commit(), and leaves the flush to the next commit that flushes, checkpoint or close: a crash before that takes this commit,
-/// and all after it, away as a whole.
+/// As sf_atomic_commit(), and leaves the flush to the next commit that flushes, checkpoint or close: a crash before that takes
+/// this commit, and all after it, away as a whole.
 ///
 /// As sf_atomic_commit().
 #[unsafe(no_mangle)]
@@ -255,11 +257,11 @@ pub unsafe extern "C" fn sf_atomic_commit_relaxed(map: *mut AtomicHandle, commit
     })
 }
 
-/// Captures everything since the last commit and returns before it is durable. The program may store again at once. Tickets complete in
-/// order.
+/// Captures everything since the last commit and returns before it is durable. The program may store again at once. Tickets
+/// complete in order.
 ///
-/// A ticket for sf_ticket_wait() and sf_ticket_free(); or NULL as sf_atomic_commit(), except what only the flush can tell: that is the
-/// ticket's.
+/// A ticket for sf_ticket_wait() and sf_ticket_free(); or NULL as sf_atomic_commit(), except what only the flush can tell: that
+/// is the ticket's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_atomic_commit_async(map: *mut AtomicHandle) -> *mut Ticket {
     made(|| {
@@ -288,8 +290,8 @@ pub unsafe extern "C" fn sf_atomic_commit_range_async(
 
 /// Throws everything since the last commit away.
 ///
-/// 0; or -1 with EIO: SF_ERROR_LATCHED where it is not known what the last commit is; SF_ERROR_IO or SF_ERROR_TRUNCATED where bytes of it
-/// cannot be had.
+/// 0; or -1 with EIO: SF_ERROR_LATCHED where it is not known what the last commit is; SF_ERROR_IO or SF_ERROR_TRUNCATED where
+/// bytes of it cannot be had.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_atomic_rollback(map: *mut AtomicHandle) -> c_int {
     done(|| {
@@ -299,8 +301,8 @@ pub unsafe extern "C" fn sf_atomic_rollback(map: *mut AtomicHandle) -> c_int {
     })
 }
 
-/// Sets the length: part of the next commit, or of the rollback. New bytes are zeros. Beyond what was reserved the memory moves: ask for its
-/// address again.
+/// Sets the length: part of the next commit, or of the rollback. New bytes are zeros. Beyond what was reserved the memory moves:
+/// ask for its address again.
 ///
 /// 0; or -1 with EINVAL for a length beyond the address space, ENOMEM where the kernel has no room. The length is then as it was.
 #[unsafe(no_mangle)]
@@ -326,8 +328,8 @@ pub unsafe extern "C" fn sf_atomic_checkpoint(map: *mut AtomicHandle) -> c_int {
 
 /// Writes a plain file that holds the last commit to `path`: a file that stands there is replaced as a whole or not at all.
 ///
-/// 0; or -1 with EINVAL where `path` is the data file itself or no regular file, EIO (SF_ERROR_RECOVERY_NEEDED) where a journal stands beside
-/// it, and what the file system reports.
+/// 0; or -1 with EINVAL where `path` is the data file itself or no regular file, EIO (SF_ERROR_RECOVERY_NEEDED) where a journal
+/// stands beside it, and what the file system reports.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_atomic_copy_to(map: *const AtomicHandle, path: *const c_char) -> c_int {
     done(|| {
@@ -339,8 +341,8 @@ pub unsafe extern "C" fn sf_atomic_copy_to(map: *const AtomicHandle, path: *cons
     })
 }
 
-/// Takes the data file as another program left it, with the commits that it lacks made again over it; and puts the file's bytes back where
-/// pages could not be had. The memory may move.
+/// Takes the data file as another program left it, with the commits that it lacks made again over it; and puts the file's bytes
+/// back where pages could not be had. The memory may move.
 ///
 /// 0; or -1 with EINVAL where edits that are not committed would be lost: roll back first. EIO, and what the file system reports.
 #[unsafe(no_mangle)]
@@ -364,11 +366,11 @@ pub unsafe extern "C" fn sf_atomic_check(map: *const AtomicHandle) -> c_int {
     })
 }
 
-/// Checkpoints, removes the journal, and lets go of the file: a plain file is left that holds the last commit. What was not committed is
-/// lost. The handle is gone, also after an error.
+/// Checkpoints, removes the journal, and lets go of the file: a plain file is left that holds the last commit. What was not
+/// committed is lost. The handle is gone, also after an error.
 ///
-/// 0; or -1 with EIO for a map that refuses commits, and what the disk reports: nothing was removed then, and the next open recovers. EINVAL
-/// for NULL.
+/// 0; or -1 with EIO for a map that refuses commits, and what the disk reports: nothing was removed then, and the next open
+/// recovers. EINVAL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_atomic_close(map: *mut AtomicHandle) -> c_int {
     done(|| {

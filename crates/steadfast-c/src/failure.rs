@@ -122,7 +122,8 @@ pub(crate) fn kind_of(kind: ErrorKind) -> Kind {
     found.map_or(Kind::Io, |(kind, ..)| *kind)
 }
 
-/// As [`posix::errno`]; except that pages in use are EBUSY, also where the kernel said so by another number (madvise(2) of locked pages).
+/// As [`posix::errno`]; except that pages in use are EBUSY, also where the kernel said so by another number (madvise(2) of
+/// locked pages).
 fn errno_of(error: &Error) -> c_int {
     match (error.kind(), error.raw_os_error()) {
         (ErrorKind::Busy, Some(libc::EINVAL)) => libc::EBUSY,
@@ -176,10 +177,11 @@ pub(crate) fn made<T>(work: impl FnOnce() -> Result<T>) -> *mut T {
     call(work).map_or(ptr::null_mut(), |value| Box::into_raw(Box::new(value)))
 }
 
-/// The words of the last error in this thread, for people: what was tried, on what, why it failed and what to do. Empty where there was
-/// none.
+/// The words of the last error in this thread, for people: what was tried, on what, why it failed and what to do. Empty where
+/// there was none.
 ///
-/// Calls that succeed leave it alone, as they leave errno. The string is this library's; it stays until the next call in this thread.
+/// Calls that succeed leave it alone, as they leave errno. The string is this library's; it stays until the next call in this
+/// thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn sf_last_error_message() -> *const c_char {
     last(c"".as_ptr(), |last| last.message.as_ptr())

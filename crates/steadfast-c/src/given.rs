@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with reading and writing through pointers that C gave. That they lead where the header says is the caller's
-//! promise; whatever can be told without it (NULL, lengths that no memory has) is refused here.
+//! This file is trusted with reading and writing through pointers that C gave. That they lead where the header says is the
+//! caller's promise; whatever can be told without it (NULL, lengths that no memory has) is refused here.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -85,7 +85,8 @@ pub(crate) unsafe fn file<'a>(fd: c_int, operation: &'static str) -> Result<Borr
         let error = Error::from_io(operation, io::Error::from_raw_os_error(libc::EBADF));
         return Err(error.advice("look at what open(2) returned"));
     }
-    // SAFETY: not negative; that nobody closes it is the caller's promise, and where it is not open its use is an error of the kernel.
+    // SAFETY: not negative; that nobody closes it is the caller's promise, and where it is not open its use is an error of the
+    // kernel.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
@@ -178,7 +179,8 @@ unsafe fn size_of_given<T: Growing>(from: *const T, operation: &'static str) -> 
     Ok(size)
 }
 
-/// A struct of options. Fields that its caller does not know are as in `default`; fields that this library does not know must be zero.
+/// A struct of options. Fields that its caller does not know are as in `default`; fields that this library does not know must be
+/// zero.
 ///
 /// # Safety
 ///
@@ -202,8 +204,8 @@ pub(crate) unsafe fn options<T: Growing>(from: *const T, default: T, operation: 
     Ok(options)
 }
 
-/// Fills a struct of results as far as its caller knows it. What the caller knows and this library does not becomes zeros. `None` checks
-/// the struct and leaves it alone.
+/// Fills a struct of results as far as its caller knows it. What the caller knows and this library does not becomes zeros.
+/// `None` checks the struct and leaves it alone.
 ///
 /// # Safety
 ///
@@ -216,7 +218,8 @@ pub(crate) unsafe fn fill<T: Growing>(to: *mut T, value: Option<&T>, operation: 
     let head = size_of::<usize>();
     let known = size.min(size_of::<T>());
     let (from, behind) = (ptr::from_ref(value).cast::<u8>().wrapping_add(head), to.wrapping_add(head));
-    // SAFETY: `known` bytes are there on both sides, their first field among them; what this library made and what C owns do not overlap.
+    // SAFETY: `known` bytes are there on both sides, their first field among them; what this library made and what C owns do not
+    // overlap.
     unsafe { ptr::copy_nonoverlapping(from, behind, known - head) };
     // SAFETY: `size` bytes are there, of which these are the last.
     unsafe { ptr::write_bytes(to.wrapping_add(known), 0, size - known) };

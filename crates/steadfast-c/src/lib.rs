@@ -1,7 +1,7 @@
 //! Steadfast for C: `include/steadfast.h`, libsteadfast.so and libsteadfast.a.
 //!
-//! Every function here does three things: it takes what C gave it apart ([`given`]), calls the Rust library, and leaves behind what C is
-//! told of an error ([`failure`]). What a call promises is said once, in its docs, from which the header is made.
+//! Every function here does three things: it takes what C gave it apart ([`given`]), calls the Rust library, and leaves behind
+//! what C is told of an error ([`failure`]). What a call promises is said once, in its docs, from which the header is made.
 //!
 //! | file | what it has for C |
 //! |---|---|

@@ -62,8 +62,8 @@ pub unsafe extern "C" fn sf_mapping_open_fd(fd: c_int, options: *const MappingCh
 
 /// Copies `len` bytes at `offset` of the mapping into `to`. A file that was cut is an error, not a signal.
 ///
-/// 0; or -1 with ENOMEM for a range that leaves the mapping, EIO for pages that cannot be had (SF_ERROR_TRUNCATED: the file became shorter),
-/// EACCES for pages that are protected against it, EINVAL.
+/// 0; or -1 with ENOMEM for a range that leaves the mapping, EIO for pages that cannot be had (SF_ERROR_TRUNCATED: the file
+/// became shorter), EACCES for pages that are protected against it, EINVAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_read(
     map: *const MappingHandle,
@@ -82,7 +82,8 @@ pub unsafe extern "C" fn sf_mapping_read(
 
 /// Copies `len` bytes from `from` to `offset` of the mapping. Durable with the next sync.
 ///
-/// 0; or -1 as sf_mapping_read(), with EROFS for pages or a mapping that may only be read, and ENOSPC for a hole that gets no block.
+/// 0; or -1 as sf_mapping_read(), with EROFS for pages or a mapping that may only be read, and ENOSPC for a hole that gets no
+/// block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_write(
     map: *mut MappingHandle,
@@ -99,12 +100,12 @@ pub unsafe extern "C" fn sf_mapping_write(
     })
 }
 
-/// Makes the pages of the bytes `offset .. offset + len` durable before it returns, and with them the file's length and, if this mapping
-/// created the file, its name. A crash during the call leaves any mix of old and new pages.
+/// Makes the pages of the bytes `offset .. offset + len` durable before it returns, and with them the file's length and, if this
+/// mapping created the file, its name. A crash during the call leaves any mix of old and new pages.
 ///
-/// 0; or -1 with EIO, ENOSPC or EDQUOT: the device did not take everything (SF_ERROR_WRITE_BACK). That is said again until the bytes are
-/// safe: see sf_mapping_redirty(). EIO (SF_ERROR_TRUNCATED): the file became shorter. ENOMEM for a range that leaves the mapping.
-/// EINVAL for a private mapping.
+/// 0; or -1 with EIO, ENOSPC or EDQUOT: the device did not take everything (SF_ERROR_WRITE_BACK). That is said again until the
+/// bytes are safe: see sf_mapping_redirty(). EIO (SF_ERROR_TRUNCATED): the file became shorter. ENOMEM for a range that leaves
+/// the mapping. EINVAL for a private mapping.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_sync(map: *const MappingHandle, offset: usize, len: usize) -> c_int {
     done(|| {
@@ -132,8 +133,8 @@ pub unsafe extern "C" fn sf_mapping_start_sync(
     })
 }
 
-/// Makes the pages of the bytes `offset .. offset + len` dirty again without changing a byte, so that the next sync writes them: the way on
-/// after SF_ERROR_WRITE_BACK. What must be kept is best stored once more.
+/// Makes the pages of the bytes `offset .. offset + len` dirty again without changing a byte, so that the next sync writes them:
+/// the way on after SF_ERROR_WRITE_BACK. What must be kept is best stored once more.
 ///
 /// 0; or -1 as sf_mapping_sync(), and EROFS for a mapping for reading.
 #[unsafe(no_mangle)]
@@ -148,8 +149,8 @@ pub unsafe extern "C" fn sf_mapping_redirty(map: *const MappingHandle, offset: u
 
 /// Writes the pages of the bytes `offset .. offset + len` back and drops them from memory: the next access reads what is on disk.
 ///
-/// 0; or -1 with EBUSY: pages are still in memory, because another process maps or locks them. EOPNOTSUPP: the kernel does not tell whether
-/// they are gone. Otherwise as sf_mapping_sync(); then nothing was dropped.
+/// 0; or -1 with EBUSY: pages are still in memory, because another process maps or locks them. EOPNOTSUPP: the kernel does not
+/// tell whether they are gone. Otherwise as sf_mapping_sync(); then nothing was dropped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_invalidate(map: *mut MappingHandle, offset: usize, len: usize) -> c_int {
     done(|| {
@@ -160,11 +161,11 @@ pub unsafe extern "C" fn sf_mapping_invalidate(map: *mut MappingHandle, offset: 
     })
 }
 
-/// Makes the mapping `len` bytes long; the file follows where it is the mapping's to change. Within what was reserved every address stays,
-/// beyond it the mapping moves: ask sf_mapping_data() again.
+/// Makes the mapping `len` bytes long; the file follows where it is the mapping's to change. Within what was reserved every
+/// address stays, beyond it the mapping moves: ask sf_mapping_data() again.
 ///
-/// 0; or -1 with ENOSPC; ENOMEM (the file is too short and may not grow, no addresses); EIO for a damaged mapping; EINVAL for a length that
-/// no file can have. Nothing has changed then.
+/// 0; or -1 with ENOSPC; ENOMEM (the file is too short and may not grow, no addresses); EIO for a damaged mapping; EINVAL for a
+/// length that no file can have. Nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_resize(map: *mut MappingHandle, len: usize) -> c_int {
     done(|| {
@@ -174,10 +175,11 @@ pub unsafe extern "C" fn sf_mapping_resize(map: *mut MappingHandle, len: usize) 
     })
 }
 
-/// Limits what this process may do with the pages of the bytes `offset .. offset + len`. `prot` is PROT_NONE, PROT_READ, or PROT_READ |
-/// PROT_WRITE. Reads and writes through this library know, and are errors instead of signals.
+/// Limits what this process may do with the pages of the bytes `offset .. offset + len`. `prot` is PROT_NONE, PROT_READ, or
+/// PROT_READ | PROT_WRITE. Reads and writes through this library know, and are errors instead of signals.
 ///
-/// 0; or -1 with EROFS: stores into a mapping for reading. ENOMEM for a range that leaves the mapping. EINVAL for any other `prot`.
+/// 0; or -1 with EROFS: stores into a mapping for reading. ENOMEM for a range that leaves the mapping. EINVAL for any other
+/// `prot`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_protect(
     map: *mut MappingHandle,
@@ -195,8 +197,8 @@ pub unsafe extern "C" fn sf_mapping_protect(
 
 /// Gives advice about the pages of the bytes `offset .. offset + len`: MADV_ of madvise(2), as far as it changes no byte.
 ///
-/// 0; or -1 with ENOMEM for a range that leaves the mapping. EINVAL: advice that takes content away (MADV_REMOVE, MADV_FREE and their like:
-/// sf_madvise() has it), or that the kernel does not know or does not have for this kind of mapping.
+/// 0; or -1 with ENOMEM for a range that leaves the mapping. EINVAL: advice that takes content away (MADV_REMOVE, MADV_FREE and
+/// their like: sf_madvise() has it), or that the kernel does not know or does not have for this kind of mapping.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_mapping_advise(
     map: *const MappingHandle,
@@ -238,8 +240,9 @@ pub unsafe extern "C" fn sf_mapping_unlock(map: *const MappingHandle, offset: us
     })
 }
 
-/// Where the first byte is, until the mapping is resized, refreshed or closed. Stores through it are everybody's at once, and durable with
-/// the next sync. Of an empty mapping it may not be used. A page that cannot be had reads as zeros, and sf_mapping_check() says so.
+/// Where the first byte is, until the mapping is resized, refreshed or closed. Stores through it are everybody's at once, and
+/// durable with the next sync. Of an empty mapping it may not be used. A page that cannot be had reads as zeros, and
+/// sf_mapping_check() says so.
 ///
 /// The address; or NULL with EINVAL for NULL.
 #[unsafe(no_mangle)]
@@ -263,8 +266,8 @@ pub unsafe extern "C" fn sf_mapping_len(map: *const MappingHandle) -> usize {
     len.unwrap_or(0)
 }
 
-/// Is every byte what the file holds, as far as anybody touched it? To be asked after work through sf_mapping_data(), which cannot return an
-/// error: where a page could not be had, it found zeros.
+/// Is every byte what the file holds, as far as anybody touched it? To be asked after work through sf_mapping_data(), which
+/// cannot return an error: where a page could not be had, it found zeros.
 ///
 /// 0; or -1 with EIO: SF_ERROR_TRUNCATED for bytes past the end of the file, SF_ERROR_IO otherwise.
 #[unsafe(no_mangle)]
@@ -276,8 +279,8 @@ pub unsafe extern "C" fn sf_mapping_check(map: *const MappingHandle) -> c_int {
     })
 }
 
-/// Takes the file as it is now: damaged pages become the file's own again, and a mapping that reached to the file's end reaches to the new
-/// one. It may become shorter; it may move where it becomes longer than what was reserved.
+/// Takes the file as it is now: damaged pages become the file's own again, and a mapping that reached to the file's end reaches
+/// to the new one. It may become shorter; it may move where it becomes longer than what was reserved.
 ///
 /// 0; or -1 with ENOMEM: no memory or addresses.
 #[unsafe(no_mangle)]
@@ -289,8 +292,8 @@ pub unsafe extern "C" fn sf_mapping_refresh(map: *mut MappingHandle) -> c_int {
     })
 }
 
-/// Unmaps and unlocks, and reports what went wrong and no sync has made good since. It does not sync. The handle is gone, also after an
-/// error.
+/// Unmaps and unlocks, and reports what went wrong and no sync has made good since. It does not sync. The handle is gone, also
+/// after an error.
 ///
 /// 0; or -1 with EIO, ENOSPC or EDQUOT (SF_ERROR_WRITE_BACK, SF_ERROR_TRUNCATED); EINVAL for NULL.
 #[unsafe(no_mangle)]

@@ -42,7 +42,8 @@ pub struct MappingChoice {
     pub private_copy: Flag,
     /// Read everything in before the open returns (MAP_POPULATE).
     pub populate: Flag,
-    /// An access to a page that is gone finds zeros, and sf_mapping_check() says so; without it SIGBUS. True unless set otherwise.
+    /// An access to a page that is gone finds zeros, and sf_mapping_check() says so; without it SIGBUS. True unless set
+    /// otherwise.
     pub guard: Flag,
     /// Leave the pages out of core dumps.
     pub keep_from_dumps: Flag,

@@ -137,11 +137,11 @@ impl Inspection {
     }
 }
 
-/// Brings the file at `path` to its last commit and removes the journal: what the next open would do, without opening. A file without a
-/// journal is left alone. `resolution` is an enum sf_resolution; `recovery`, which may be NULL, gets what was done.
+/// Brings the file at `path` to its last commit and removes the journal: what the next open would do, without opening. A file
+/// without a journal is left alone. `resolution` is an enum sf_resolution; `recovery`, which may be NULL, gets what was done.
 ///
-/// 0; or -1 as sf_atomic_open(): EAGAIN for a live writer; EIO for a journal that is damaged (SF_ERROR_CORRUPT) or belongs to another file
-/// (SF_ERROR_IDENTITY). Nothing is changed then.
+/// 0; or -1 as sf_atomic_open(): EAGAIN for a live writer; EIO for a journal that is damaged (SF_ERROR_CORRUPT) or belongs to
+/// another file (SF_ERROR_IDENTITY). Nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sf_recover(
     path: *const c_char,
@@ -172,8 +172,8 @@ pub unsafe extern "C" fn sf_recover(
     })
 }
 
-/// Looks at the file at `path` and its journal. Changes nothing and takes no lock; beside a live writer the picture may be that of a moment
-/// ago. What is wrong with the journal is told in `inspection`, and no error of this call.
+/// Looks at the file at `path` and its journal. Changes nothing and takes no lock; beside a live writer the picture may be that
+/// of a moment ago. What is wrong with the journal is told in `inspection`, and no error of this call.
 ///
 /// 0; or -1 with ENOENT, EACCES and the like where the file cannot be looked at, EOPNOTSUPP where it is no regular file, EINVAL.
 #[unsafe(no_mangle)]

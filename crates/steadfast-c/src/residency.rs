@@ -97,11 +97,11 @@ fn spread(map: &Mapping, residency: &Residency, states: &mut [c_uchar]) {
     }
 }
 
-/// Which pages of the bytes `offset .. offset + len`, rounded outwards, are in memory, dirty, or being written: a look at something that
-/// changes all the time.
+/// Which pages of the bytes `offset .. offset + len`, rounded outwards, are in memory, dirty, or being written: a look at
+/// something that changes all the time.
 ///
-/// `counts` may be NULL. `states` may be NULL if `states_len` is 0; otherwise it gets one enum sf_page for each page that the range
-/// touches, as mincore(2) does, and must have room for as many.
+/// `counts` may be NULL. `states` may be NULL if `states_len` is 0; otherwise it gets one enum sf_page for each page that the
+/// range touches, as mincore(2) does, and must have room for as many.
 ///
 /// 0; or -1 with ENOMEM for a range that leaves the mapping, and EINVAL.
 #[unsafe(no_mangle)]

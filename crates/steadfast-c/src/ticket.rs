@@ -39,8 +39,8 @@ impl Ticket {
     }
 }
 
-/// Waits until the commit or the sync is durable. `commit`, which may be NULL, gets the commit's number; 0 for a sync. May be called
-/// again, and then returns the same.
+/// Waits until the commit or the sync is durable. `commit`, which may be NULL, gets the commit's number; 0 for a sync. May be
+/// called again, and then returns the same.
 ///
 /// 0; or -1 with the errors of sf_atomic_commit() or sf_mapping_sync(). When one commit fails, those after it fail with it.
 #[unsafe(no_mangle)]

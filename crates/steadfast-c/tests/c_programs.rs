@@ -1,5 +1,5 @@
-//! Programs in C, and in C++, with the library as `cargo build` makes it, shared and static: the examples, the walk over every function,
-//! msync(3p) sentence by sentence.
+//! Programs in C, and in C++, with the library as `cargo build` makes it, shared and static: the examples, the walk over every
+//! function, msync(3p) sentence by sentence.
 //!
 //! What is compiled is compiled with every warning an error, as C11 by each C compiler that is there and as C++17.
 
@@ -368,8 +368,8 @@ fn pkg_config_says_what_the_compiler_says() {
     assert_eq!(words, [format!("-I{PACKAGE}/include"), format!("-L{folder}"), "-lsteadfast".to_owned()]);
 }
 
-/// The library is not instrumented: what it makes of a program's memory, it makes through calls that AddressSanitizer watches, and what
-/// the program makes of the library's is the program's code.
+/// The library is not instrumented: what it makes of a program's memory, it makes through calls that AddressSanitizer watches,
+/// and what the program makes of the library's is the program's code.
 #[test]
 fn the_programs_run_clean_under_address_sanitizer() {
     let folder = folder();

@@ -1,10 +1,10 @@
-//! msync(3p), sentence by sentence: each test is named after what it says, and asks it of memory that the kernel maps and of memory that
-//! commits.
+//! msync(3p), sentence by sentence: each test is named after what it says, and asks it of memory that the kernel maps and of
+//! memory that commits.
 //!
 //! # Safety
 //!
-//! This file is trusted with mappings of files in folders of its own, with stores into them, and with a gap between them that nobody
-//! else fills: its tests run one after the other.
+//! This file is trusted with mappings of files in folders of its own, with stores into them, and with a gap between them that
+//! nobody else fills: its tests run one after the other.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
