@@ -1,7 +1,7 @@
 //! Programs in C, and in C++, with the library as `cargo build` makes it, shared and static: the examples, the walk over every
 //! function, msync(3p) sentence by sentence.
 //!
-//! What is compiled is compiled with every warning an error, as C11 by each C compiler that is there and as C++17.
+//! What is compiled is compiled with every warning an error, as C11 and as C++17, by each compiler that is there.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -70,9 +70,9 @@ fn is_there(compiler: &str) -> bool {
 
 /// A compiler, and how it is told which language a `.c` file is in.
 const LANGUAGES: [(&str, &[&str]); 4] = [
-    ("gcc", &["-std=c11", "-D_GNU_SOURCE"]),
+    ("cc", &["-std=c11", "-D_GNU_SOURCE"]),
     ("clang", &["-std=c11", "-D_GNU_SOURCE"]),
-    ("g++", &["-x", "c++", "-std=c++17"]),
+    ("c++", &["-x", "c++", "-std=c++17"]),
     ("clang++", &["-x", "c++", "-std=c++17"]),
 ];
 

@@ -527,14 +527,14 @@ fn ms_invalidate_of_locked_pages_is_ebusy() {
     let map = Mapped::anywhere(Kind::Kernel, 2);
     map.store(0, 1);
     // SAFETY: changes and shows no byte.
-    assert_eq!(unsafe { libc::mlock(map.address, page()) }, 0);
+    unsafe { rustix::mm::mlock(map.address, page()) }.unwrap();
     let error = map.msync(0..2, MS_SYNC | MS_INVALIDATE).unwrap_err();
     assert_eq!((error.kind(), posix::errno(&error)), (ErrorKind::Busy, libc::EBUSY), "{error}");
     // Without it, locked pages are synced like others.
     map.msync(0..2, MS_SYNC).unwrap();
     assert!(map.is_synced(0));
     // SAFETY: as above.
-    assert_eq!(unsafe { libc::munlock(map.address, page()) }, 0);
+    unsafe { rustix::mm::munlock(map.address, page()) }.unwrap();
     map.msync(0..2, MS_SYNC | MS_INVALIDATE).unwrap();
 }
 

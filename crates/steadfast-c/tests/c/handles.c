@@ -210,6 +210,9 @@ static void mappings_manage_their_pages(void) {
 
     CHECK(sf_mapping_protect(map, 0, page, PROT_READ) == 0);
     FAILS(sf_mapping_write(map, 0, "x", 1), EROFS, SF_ERROR_READ_ONLY);
+    CHECK(sf_mapping_protect(map, 0, page, PROT_NONE) == 0);
+    char byte = 0;
+    FAILS(sf_mapping_read(map, 0, &byte, 1), EACCES, SF_ERROR_PERMISSION_DENIED);
     CHECK(sf_mapping_protect(map, 0, page, PROT_READ | PROT_WRITE) == 0);
     CHECK(sf_mapping_write(map, 0, "x", 1) == 0);
     NONSENSE(sf_mapping_protect(map, 0, page, PROT_EXEC));
