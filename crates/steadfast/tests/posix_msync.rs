@@ -369,6 +369,26 @@ fn a_range_may_span_mappings_that_are_not_ours() {
 }
 
 #[test]
+fn what_is_mapped_where_a_part_was_unmapped_is_the_programs_own() {
+    let _alone = alone();
+    for kind in BOTH {
+        let mut map = Mapped::anywhere(kind, 4);
+        map.unmap(1);
+        let (place, flags) = (map.page(1).cast(), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+        // SAFETY: in a gap that was made a moment ago.
+        let own = unsafe { posix::mmap(place, page(), READ_WRITE, flags, -1, 0) }.unwrap();
+        assert_eq!(own, place);
+        map.store(1, 77);
+        [0, 2, 3].into_iter().for_each(|index| map.unmap(index));
+        assert_eq!(fs::read(&map.path).unwrap()[page()], 0, "{kind:?}: it is no part of the file");
+        // SAFETY: changes nothing; where nothing is mapped it says so.
+        assert_eq!(unsafe { libc::msync(own, page(), MS_ASYNC) }, 0, "{kind:?}: it is still there");
+        // SAFETY: nobody uses it any more.
+        unsafe { posix::munmap(own, page()) }.unwrap();
+    }
+}
+
+#[test]
 fn a_part_that_is_not_mapped_is_enomem_once_every_mapped_part_is_synced() {
     let _alone = alone();
     for kind in BOTH {
