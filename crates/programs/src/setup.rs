@@ -84,6 +84,21 @@ impl Workshop {
         })
     }
 
+    /// The one that times itself: it takes what to open, bursts as `PAGES:FLUSHES,…`, a seed, and the size of the file.
+    ///
+    /// # Errors
+    ///
+    /// A piece that it needs.
+    pub fn timer(&self, program: Program) -> Result<Call, Lacking> {
+        Ok(match program {
+            Program::PythonMmap => Call::new(self.python()?).arg(source("bench/mmap_times.py")),
+            Program::NumpyMemmap => Call::new(self.numpy()?).arg(source("bench/memmap_times.py")),
+            Program::LmdbPython => Call::new(self.lmdb()?).arg(source("bench/lmdb_times.py")),
+            Program::JavaForce => self.java("ForceTimes", "bench/ForceTimes.java")?,
+            Program::LmdbNode => self.node(&["bench/lmdb_times.mjs"])?,
+        })
+    }
+
     /// `python3` itself, past whatever wrapper has the name.
     fn python(&self) -> Result<PathBuf, Lacking> {
         interpreter("python3").map(|(path, _)| path)
