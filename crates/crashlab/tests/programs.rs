@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use ::programs::Program;
+use ::programs::{Program, Suite};
 use crashlab::outcome::Failure;
 use crashlab::programs::{Figures, Options, run};
+use crashlab::suites;
 
 fn options(only: &[Program], runs: u64, folder: &Path) -> Options {
     Options {
@@ -68,4 +69,27 @@ fn a_program_that_was_left_alone_is_sound_and_a_byte_that_was_altered_is_torn() 
     let tally = &figures.programs[0];
     assert_eq!((tally.sound, tally.torn, figures.violations), (0, 3, 3), "{figures}");
     assert!(tally.first.as_ref().is_some_and(|first| first.contains("of neither")), "{figures}");
+}
+
+#[test]
+fn a_suite_of_its_own_tells_each_of_its_outcomes() {
+    let folder = folder();
+    let options = suites::Options {
+        only: vec![Suite::Cpython],
+        dir: Some(folder.path().to_owned()),
+        preload: None,
+        atomic: "*".to_owned(),
+        strict: false,
+    };
+    let figures = match suites::run(&options) {
+        Ok(figures) => figures,
+        Err(failure @ Failure::Lacking(_)) => return println!("{failure}"),
+        Err(failure) => panic!("{failure}"),
+    };
+    println!("{figures}");
+    let kernel = &figures.suites[0].modes[0];
+    assert_eq!((figures.suites[0].modes.len(), kernel.mode, kernel.converted), (1, suites::Mode::Kernel, 0));
+    // Tests come and go with versions; most of them must pass where nothing is under them.
+    assert!(kernel.tests >= 30 && kernel.counts["passed"] >= 30, "{figures}");
+    assert_eq!(kernel.ended_early, None);
 }

@@ -76,16 +76,50 @@ impl fmt::Display for Program {
     }
 }
 
+/// The tests that a package has of itself, as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Suite {
+    /// CPython's `test.test_mmap`
+    Cpython,
+    /// NumPy's `numpy/_core/tests/test_memmap.py`
+    Numpy,
+    /// The tests of the Python package `lmdb`, from its source on PyPI
+    Lmdb,
+}
+
+impl Suite {
+    /// Every suite.
+    pub const ALL: [Suite; 3] = [Suite::Cpython, Suite::Numpy, Suite::Lmdb];
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Suite::Cpython => "cpython",
+            Suite::Numpy => "numpy",
+            Suite::Lmdb => "lmdb",
+        })
+    }
+}
+
 /// A program that can be started, as often as is wanted.
 #[derive(Debug, Clone)]
 pub struct Call {
     program: PathBuf,
     arguments: Vec<OsString>,
+    /// Of its environment.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Call {
     fn new(program: impl Into<PathBuf>) -> Call {
-        Call { program: program.into(), arguments: Vec::new() }
+        Call { program: program.into(), arguments: Vec::new(), variables: Vec::new() }
+    }
+
+    fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Call {
+        self.variables.push((name, value.into()));
+        self
     }
 
     fn arg(mut self, argument: impl Into<OsString>) -> Call {
@@ -96,7 +130,7 @@ impl Call {
     /// Started by itself, whatever stands under the process that starts it; or over a library.
     pub fn command(&self, preload: Option<&Preload>) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments);
+        command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         preload::clear(&mut command);
         // Scripts are started where they lie, and leave nothing there.
         command.env("PYTHONDONTWRITEBYTECODE", "1");

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Call, Program};
+use crate::{Call, Program, Suite};
 
 /// From PyPI: what the programs import, and what runs the suites.
 const NUMPY: &str = "numpy==2.4.6";
@@ -15,6 +15,9 @@ const LMDB: &str = "lmdb==3.0.0";
 const TESTERS: [&str; 2] = ["pytest==9.2.0", "hypothesis==6.170.17"];
 /// From npm.
 const NODE_PACKAGES: &str = r#"{"private": true, "dependencies": {"lmdb": "3.5.6"}}"#;
+
+/// What Debian's own tools use, whichever else is there.
+const DEBIANS_PYTHON: &str = "/usr/bin/python3";
 
 const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -97,6 +100,82 @@ impl Workshop {
             Program::JavaForce => self.java("ForceTimes", "bench/ForceTimes.java")?,
             Program::LmdbNode => self.node(&["bench/lmdb_times.mjs"])?,
         })
+    }
+
+    /// A suite's own tests, which write each test's outcome into the file that the variable `OUTCOMES` names, and what they are of.
+    ///
+    /// # Errors
+    ///
+    /// A piece that it needs.
+    pub fn suite(&self, suite: Suite) -> Result<(Call, String), Lacking> {
+        let pytest = |python| {
+            let call = Call::new(python).env("PYTHONPATH", source("suites"));
+            ["-m", "pytest", "-p", "pytest_outcomes", "-p", "no:cacheprovider"]
+                .into_iter()
+                .fold(call, Call::arg)
+        };
+        Ok(match suite {
+            Suite::Cpython => {
+                let (python, version, tests) = self.cpython()?;
+                let call = Call::new(python).arg(source("suites/unittest_outcomes.py")).arg("test.test_mmap");
+                let call = tests.into_iter().fold(call, |call, tests| call.env("PYTHONPATH", tests));
+                (call, format!("Python {version}, test.test_mmap"))
+            }
+            Suite::Numpy => {
+                let call = pytest(self.numpy()?).arg("--pyargs").arg("numpy._core.tests.test_memmap");
+                (call, format!("{NUMPY}, numpy/_core/tests/test_memmap.py"))
+            }
+            Suite::Lmdb => {
+                let tests = self.lmdb_source()?.join("tests");
+                (pytest(self.lmdb()?).arg(tests), format!("{LMDB}, tests of its source"))
+            }
+        })
+    }
+
+    /// A Python that has its tests, its version, and the folder with the tests if they are not its own.
+    fn cpython(&self) -> Result<(PathBuf, String, Option<PathBuf>), Lacking> {
+        let has_tests = |python: &PathBuf| {
+            run(Command::new(python).args(["-c", "import test.test_mmap"]), "", "").is_ok()
+        };
+        for name in ["python3", DEBIANS_PYTHON] {
+            if let Ok((python, version)) = interpreter(name)
+                && has_tests(&python)
+            {
+                return Ok((python, version, None));
+            }
+        }
+        // Debian's Python comes without them: they are a package of their own, which need not be installed to be read.
+        let (python, version) = interpreter(DEBIANS_PYTHON)?;
+        let minor = version.rsplit_once('.').map_or(&*version, |(minor, _)| minor);
+        let package = format!("libpython{minor}-testsuite");
+        let what = "CPython's own tests";
+        let how = format!("Debian: apt-get install {package}");
+        let folder = self.piece("cpython-tests", what, &format!("{package} for {version}"), |folder| {
+            run(Command::new("apt-get").args(["download", "--quiet", &package]).current_dir(folder), what, &how)?;
+            let unpack = "import glob, os, shutil, subprocess, test\n\
+                subprocess.run(['dpkg', '-x', *glob.glob('*.deb'), 'unpacked'], check=True)\n\
+                shutil.copytree(test.__path__[0], 'tests/test')\n\
+                shutil.copytree(glob.glob('unpacked/usr/lib/python3*/test')[0], 'tests/test', dirs_exist_ok=True)";
+            run(Command::new(&python).args(["-c", unpack]).current_dir(folder), what, &how)
+        })?;
+        Ok((python, version, Some(folder.join("tests"))))
+    }
+
+    /// The package's source, with its tests.
+    fn lmdb_source(&self) -> Result<PathBuf, Lacking> {
+        let what = "the source of Python's lmdb";
+        let how = "PyPI must be reached";
+        let python = self.lmdb()?;
+        let folder = self.piece("lmdb-source", what, LMDB, |folder| {
+            let mut pip = Command::new(&python);
+            pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+            run(pip.args(["--no-binary", "lmdb", LMDB]).current_dir(folder), what, how)?;
+            let unpack = "import glob, os, shutil\n\
+                shutil.unpack_archive(*glob.glob('*.tar.gz'))\n\
+                os.rename(glob.glob('lmdb-*/')[0], 'lmdb')";
+            run(Command::new(&python).args(["-c", unpack]).current_dir(folder), what, how)
+        })?;
+        Ok(folder.join("lmdb"))
     }
 
     /// `python3` itself, past whatever wrapper has the name.
