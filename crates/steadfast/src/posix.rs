@@ -42,6 +42,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// As mmap(2). A shared mapping of a regular file is known to the other calls from here on; everything else is the kernel's.
 ///
+/// A mapping over the same file, or with `MAP_FIXED` over the addresses, of one that commits ends that: everything is committed, and the
+/// file is the kernel's from then on, with a warning in the log.
+///
 /// # Safety
 ///
 /// As mmap(2): with `MAP_FIXED`, whatever lies there goes.
@@ -64,8 +67,9 @@ pub unsafe fn mmap(
 /// As [`mmap`] of a file with `MAP_SHARED`, as memory that commits: nothing reaches the file before `msync` (or [`file::sync`],
 /// `munmap`, [`commit_all`]), and each of those is one commit, through any crash.
 ///
-/// All such mappings of one file in the process are one image. The whole file lies in memory (on demand), whatever part of it is asked
-/// for; an address that is asked for without `MAP_FIXED` is not honoured.
+/// All such mappings of one file in the process are one image, as long as no byte is asked for twice. The whole file lies in memory (on
+/// demand), whatever part of it is asked for; what is unmapped of it stays reserved until the last part is. An address that is wished for is
+/// not honoured, and one that is demanded (`MAP_FIXED`) is `Unsupported`.
 ///
 /// # Safety
 ///
@@ -182,7 +186,8 @@ pub fn msync(address: *mut c_void, len: usize, flags: c_int, rules: Rules) -> Re
     sync::msync(address as usize, len, flags, rules)
 }
 
-/// Commits what is left in every atomic mapping of this process: for `exit` and `exec`. What the kernel maps needs nothing.
+/// Commits what is left in every mapping of [`mmap_atomic`] in this process: for `exit` and `exec`. What the kernel maps needs nothing,
+/// and what is [held](hold) is its handle's affair.
 ///
 /// # Errors
 ///
@@ -200,6 +205,10 @@ pub fn commit_all() -> Result<()> {
 /// The errno that stands for an error in C.
 #[must_use]
 pub fn errno(error: &Error) -> c_int {
+    if error.kind() == ErrorKind::Busy {
+        // The kernel has other numbers for it, which say something else to a program.
+        return libc::EBUSY;
+    }
     error.raw_os_error().unwrap_or(match error.kind() {
         ErrorKind::InvalidInput => libc::EINVAL,
         ErrorKind::OutOfRange => libc::ENOMEM,

@@ -102,10 +102,17 @@ pub(super) unsafe fn open(
     // From here on stores are looked for.
     map.as_mut_ptr();
     let file = Arc::new(AtomicFile { identity, state: Mutex::new(State { map: Some(map), ticket: None }) });
-    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-    let files = files.get_or_insert_default();
-    files.insert(identity, Arc::clone(&file));
-    COUNT.store(files.len(), Ordering::Release);
+    {
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = files.get_or_insert_default();
+        files.insert(identity, Arc::clone(&file));
+        COUNT.store(files.len(), Ordering::Release);
+    }
+    if let Some(mut image) = file.image() {
+        let base = image.base()?;
+        let memory = base..base + image.reserved_bytes()?;
+        drop(table::insert(memory, Place::Gap(Arc::clone(&file))));
+    }
     Ok(file)
 }
 
@@ -120,6 +127,15 @@ impl AtomicFile {
     pub(super) fn image(&self) -> Option<Image<'_>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.map.is_some().then_some(Image { file: self, state })
+    }
+
+    /// Whatever its addresses were, they are nothing of its any more.
+    fn forget_gaps(&self) {
+        let gaps = table::find(|memory, place| match place {
+            Place::Gap(file) if file.identity == self.identity => Some(memory),
+            _ => None,
+        });
+        gaps.iter().for_each(|gap| drop(table::remove(gap)));
     }
 
     /// The windows that the program has of it.
@@ -246,7 +262,7 @@ impl Image<'_> {
 
     /// Makes zeros, as far as the file goes.
     pub(super) fn zero(&mut self, bytes: Range<u64>) -> Result<()> {
-        const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+        static PIECE: [u8; 64 << 10] = [0; 64 << 10];
         let bytes = self.clip(bytes)?;
         let mut at = bytes.start;
         while at < bytes.end {
@@ -264,6 +280,7 @@ impl Image<'_> {
             return committed;
         }
         forget(self.file.identity);
+        self.file.forget_gaps();
         match self.state.map.take() {
             Some(map) => committed.and(map.close()),
             None => committed,
@@ -274,6 +291,7 @@ impl Image<'_> {
     pub(super) fn give_up(mut self, windows: &[Range<usize>]) -> Result<()> {
         let base = self.base()?;
         forget(self.file.identity);
+        self.file.forget_gaps();
         match self.state.map.take() {
             Some(mut map) => {
                 for window in windows {

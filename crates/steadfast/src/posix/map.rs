@@ -49,7 +49,7 @@ pub(super) unsafe fn mmap(
     offset: i64,
 ) -> Result<*mut c_void> {
     let failed = |error| os_error("mmap", error);
-    let is_fixed = flags & libc::MAP_FIXED != 0;
+    let is_fixed = flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) != 0;
     if !is_shared_file(flags, fd) && !is_fixed {
         // SAFETY: passed on.
         return unsafe { address::mmap(at, len, prot, flags, fd, offset) }
@@ -60,8 +60,11 @@ pub(super) unsafe fn mmap(
     let mut gone = Vec::new();
     if is_fixed && let Some(memory) = pages(at, len) {
         // What lies there goes; what commits does so first.
-        make_room("mmap", &memory)?;
-        gone = table::remove(&memory);
+        let replaces = flags & libc::MAP_FIXED_NOREPLACE == 0;
+        if replaces || is_free(&memory) {
+            make_room("mmap", &memory)?;
+            gone = table::remove(&memory);
+        }
     }
     let file = if is_shared_file(flags, fd) {
         // SAFETY: the program's own descriptor, or one that is not open: then the call says so.
@@ -201,6 +204,8 @@ fn make_room(operation: &'static str, memory: &Range<usize>) -> Result<()> {
                 .advice("close or resize it through its handle"));
             }
             Some(Place::Atomic(window)) => give_back(&window.file)?,
+            // To the program these addresses are free.
+            Some(Place::Gap(file)) => give_back(&file)?,
             _ => {}
         }
     }
@@ -286,7 +291,15 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
     for (memory, place) in parts {
         let gone = table::remove(&memory);
         let result = match place {
-            Some(Place::Atomic(window)) => close_unused(&window.file),
+            Some(Place::Atomic(window)) => {
+                // The image's own still, and reserved.
+                drop(table::insert(memory, Place::Gap(std::sync::Arc::clone(&window.file))));
+                close_unused(&window.file)
+            }
+            Some(Place::Gap(file)) => {
+                drop(table::insert(memory, Place::Gap(file)));
+                Ok(())
+            }
             // SAFETY: passed on.
             _ => unsafe { address::munmap(&memory) }.map_err(failed),
         };
@@ -342,6 +355,7 @@ pub(super) unsafe fn mremap(
             make_room("mremap", &old_memory)?;
             Err(failed(io::Error::from_raw_os_error(libc::EFAULT)))
         }
+        Some(Place::Gap(_)) => Err(failed(io::Error::from_raw_os_error(libc::EFAULT))),
         Some(Place::Atomic(window)) if old_len > 0 && flags & !libc::MREMAP_MAYMOVE == 0 => {
             remap_window(&old_memory, window, new_len)
         }
@@ -354,6 +368,11 @@ pub(super) unsafe fn mremap(
         // SAFETY: passed on.
         _ => unsafe { remap_kernel(old, old_len, new_len, flags, new) },
     }
+}
+
+/// Does nothing of the program's lie there, as far as is known here?
+fn is_free(memory: &Range<usize>) -> bool {
+    table::parts(memory).iter().all(|(_, place)| matches!(place, None | Some(Place::Gap(_))))
 }
 
 fn make_room_for_move(memory: &Range<usize>) -> Result<()> {
@@ -396,13 +415,13 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
             let start = window.offset + new_memory.len() as u64;
             image.commit(start..start + cut.len() as u64)?;
         }
-        drop(table::remove(&cut));
+        drop(table::insert(cut, Place::Gap(window.file)));
         return Ok(memory.start as *mut c_void);
     }
     let grown = memory.end..new_memory.end;
     let Some(mut image) = window.file.image() else { return Err(invalid()) };
     let end = image.base()? + image.reserved_bytes()?;
-    let is_taken = !grown.is_empty() && table::knows(&grown);
+    let is_taken = !is_free(&grown);
     if new_memory.end > end || is_taken {
         return Err(Error::new(
             ErrorKind::LimitExceeded,

@@ -46,6 +46,9 @@ pub(super) unsafe fn mprotect(at: usize, len: usize, prot: c_int) -> Result<()> 
                 set(&memory, prot, end)?;
                 drop(table::insert(memory, Place::Atomic(Window { prot, ..window })));
             }
+            Some(Place::Gap(_)) => {
+                return Err(os_error("mprotect", io::Error::from_raw_os_error(libc::ENOMEM)));
+            }
             Some(Place::Held(map)) if map.strong_count() > 0 => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
@@ -73,6 +76,9 @@ pub(super) unsafe fn madvise(at: usize, len: usize, advice: c_int) -> Result<()>
         return unsafe { address::madvise(&(at..at.saturating_add(len)), advice) }.map_err(failed);
     };
     for (memory, place) in table::parts(&memory) {
+        if let Some(Place::Gap(_)) = place {
+            return Err(failed(io::Error::from_raw_os_error(libc::ENOMEM)));
+        }
         let Some(Place::Atomic(window)) = place else {
             // SAFETY: passed on. Of a shared mapping the file keeps what is stored, whatever the advice.
             unsafe { address::madvise(&memory, advice) }.map_err(failed)?;

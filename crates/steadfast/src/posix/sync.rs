@@ -82,7 +82,7 @@ pub(super) fn msync(start: usize, len: usize, flags: c_int, rules: Rules) -> Res
     }
     let mut first = Ok(());
     let mut hole = Ok(());
-    for part in table::parts(&memory) {
+    for part in in_whole(table::parts(&memory)) {
         let (kept, at) = sync_part(part, request, flags);
         let place = if at { &mut hole } else { &mut first };
         if place.is_ok() {
@@ -91,6 +91,27 @@ pub(super) fn msync(start: usize, len: usize, flags: c_int, rules: Rules) -> Res
     }
     // What was lost comes before what was never there.
     first.and(hole)
+}
+
+/// Parts of one image that follow each other are one: one commit holds what changed in all of them. Between them lies what
+/// the program has not mapped, or others of the image's own pages, which are as they were.
+fn in_whole(parts: Vec<Part>) -> Vec<Part> {
+    let mut whole: Vec<Part> = Vec::with_capacity(parts.len());
+    for (memory, place) in parts {
+        let Some(Place::Atomic(window)) = &place else {
+            whole.push((memory, place));
+            continue;
+        };
+        let same = whole.iter_mut().find(|(_, known)| {
+            matches!(known, Some(Place::Atomic(first)) if first.file.identity == window.file.identity)
+        });
+        match same {
+            // One region holds the image, so its bytes lie at the same distance as in the file.
+            Some((first, _)) => first.end = memory.end,
+            None => whole.push((memory, place)),
+        }
+    }
+    whole
 }
 
 /// The result, and whether an error is about what is not mapped.
@@ -121,6 +142,13 @@ fn sync_part((memory, place): Part, request: Request, flags: c_int) -> (Result<(
                 (None, Some(_)) => address::msync(&memory, flags).map_err(|error| of_kernel(error, &memory)),
                 (_, None) => Ok(()),
             }
+        }
+        Some(Place::Gap(_)) => {
+            let hole = not_mapped(format!(
+                "nothing is mapped at {:#x}; every part that is mapped was synced",
+                memory.start
+            ));
+            return (Err(hole), true);
         }
         Some(Place::Held(map)) => match map.upgrade() {
             Some(map) => {

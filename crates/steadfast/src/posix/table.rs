@@ -20,6 +20,8 @@ pub(super) enum Place {
     Kernel(Arc<KernelFile>, u64),
     /// Part of a file's image.
     Atomic(Window),
+    /// Addresses of an image that the program has not asked for, or has unmapped: to it they are free, and to nobody else.
+    Gap(Arc<AtomicFile>),
     /// A map that the program has a handle of.
     Held(Weak<dyn Reached>),
 }
@@ -41,6 +43,7 @@ impl Place {
             Place::Atomic(window) => {
                 Place::Atomic(Window { offset: window.offset + by as u64, ..window.clone() })
             }
+            Place::Gap(file) => Place::Gap(Arc::clone(file)),
             Place::Held(map) => Place::Held(Weak::clone(map)),
         }
     }
