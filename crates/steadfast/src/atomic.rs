@@ -379,9 +379,25 @@ impl AtomicMapping {
         self.working.reserved_bytes()
     }
 
-    /// These addresses, whole pages counted from the first, belong to somebody else from here on. Only `close` may follow.
+    /// These addresses, whole pages counted from the first, belong to the caller from here on. Nothing in them waits for a commit, and
+    /// nobody reads, stores or cuts there through the map.
     pub(crate) fn give_up(&mut self, bytes: &Range<usize>) {
         self.working.give_up(bytes);
+    }
+
+    /// Was any of these pages given up?
+    pub(crate) fn is_given_up(&self, bytes: &Range<usize>) -> bool {
+        self.working.is_given_up(bytes)
+    }
+
+    /// Pages that were given up show the last commit again; [`Busy`](ErrorKind::Busy) if the addresses are somebody's.
+    pub(crate) fn take_back(&mut self, bytes: &Range<usize>) -> Result<()> {
+        self.working.take_back(&*self.store, bytes)
+    }
+
+    /// What was committed, whatever memory says.
+    pub(crate) fn read_committed(&self, bytes: &mut [u8], offset: usize) -> Result<()> {
+        self.store.read_committed(bytes, offset as u64)
     }
 
     fn refresh_working(&mut self) {

@@ -37,7 +37,7 @@ use super::committed::Committed;
 use super::tracker::{self, Tracker, Tracking};
 use super::undo::Undo;
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::range::{self, PageSet};
 use crate::store::Store;
 use crate::sys;
@@ -91,11 +91,13 @@ impl Working {
 
     fn cover(&mut self, bytes: Range<usize>) {
         let is_all = bytes == (0..self.mapped);
-        let memory = self.addresses(bytes);
-        match &mut self.tracking {
-            Some(tracking) if is_all => tracking.cover_all(memory),
-            Some(tracking) => tracking.cover(memory),
-            None => {}
+        let held = self.region.held(&bytes);
+        let memory: Vec<_> = held.iter().map(|part| self.addresses(part.clone())).collect();
+        let Some(tracking) = &mut self.tracking else { return };
+        match <[Range<usize>; 1]>::try_from(memory) {
+            Ok([memory]) if is_all => tracking.cover_all(memory),
+            Ok([memory]) => tracking.cover(memory),
+            Err(parts) => parts.into_iter().for_each(|memory| tracking.cover(memory)),
         }
     }
 
@@ -180,8 +182,34 @@ impl Working {
         self.region.len()
     }
 
+    /// These pages are the caller's from here on. Nothing in them may wait for a commit.
     pub(super) fn give_up(&mut self, bytes: &Range<usize>) {
         self.region.give_up(bytes);
+        let page = sys::page_size();
+        self.copies.remove(bytes.start / page..bytes.end / page);
+    }
+
+    pub(super) fn is_given_up(&self, bytes: &Range<usize>) -> bool {
+        self.region.is_given_up(bytes)
+    }
+
+    /// Pages that were given up, and are free, show the last commit again.
+    pub(super) fn take_back(&mut self, store: &dyn Store, bytes: &Range<usize>) -> Result<()> {
+        let gone = self.region.given_up(bytes);
+        let lost = gone
+            .iter()
+            .map(|run| run.start..run.end.min(self.mapped).max(run.start))
+            .filter(|run| !run.is_empty())
+            .map(|run| self.lost(store, run))
+            .collect::<Result<_>>()?;
+        self.region.take_back(bytes).map_err(|error| {
+            Error::from_io("mmap", error).become_kind(
+                ErrorKind::Busy,
+                "mmap",
+                "something else lies there by now",
+            )
+        })?;
+        self.put_back(store, lost)
     }
 
     pub(super) fn bytes(&self, len: usize) -> &[u8] {
@@ -211,13 +239,18 @@ impl Working {
     /// `at_rest` says that no store can come meanwhile.
     pub(super) fn find_changes(&mut self, len: usize, at_rest: bool) {
         let Ok(end) = pages(len) else { return };
-        let memory = self.addresses(0..end.min(self.mapped));
-        if let Some(tracking) = &mut self.tracking
-            && !memory.is_empty()
-        {
-            tracking.take_changed(memory, at_rest, &mut self.changed);
-            tracker::normalise(&mut self.changed);
+        for part in self.region.held(&(0..end.min(self.mapped))) {
+            let memory = self.addresses(part.clone());
+            let is_all = part == (0..self.mapped);
+            if let Some(tracking) = &mut self.tracking {
+                let at = self.changed.len();
+                tracking.take_changed(memory, at_rest && is_all, &mut self.changed);
+                for run in &mut self.changed[at..] {
+                    *run = part.start + run.start..part.start + run.end;
+                }
+            }
         }
+        tracker::normalise(&mut self.changed);
     }
 
     /// Before a commit: what it replaces is kept wherever a view's page cache will be behind.

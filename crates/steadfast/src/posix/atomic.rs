@@ -206,8 +206,42 @@ impl Image<'_> {
     pub(super) fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> Result<usize> {
         let within = self.clip(offset..offset.saturating_add(bytes.len() as u64))?;
         let bytes = &mut bytes[..within.len()];
-        self.readable(|map| map.read_at(within.start, bytes))?;
+        let page = page_size();
+        let mut at = within.start;
+        while at < within.end {
+            // Page by page only where some are not there: those are as they were committed.
+            let end = match self.map()?.is_given_up(&whole_pages(&within)) {
+                true => within.end.min((at / page + 1) * page),
+                false => within.end,
+            };
+            let part = &mut bytes[at - within.start..end - within.start];
+            if self.map()?.is_given_up(&whole_pages(&(at..end))) {
+                self.map()?.read_committed(part, at)?;
+            } else {
+                self.readable(|map| map.read_at(at, part))?;
+            }
+            at = end;
+        }
         Ok(within.len())
+    }
+
+    /// Has the program unmapped any of these bytes of the file?
+    pub(super) fn lacks(&mut self, bytes: Range<u64>) -> Result<bool> {
+        let bytes = bytes.start as usize..usize::try_from(bytes.end).unwrap_or(usize::MAX / 2);
+        let reserved = self.reserved_bytes()?;
+        let pages = whole_pages(&bytes);
+        Ok(self.map()?.is_given_up(&(pages.start.min(reserved)..pages.end.min(reserved))))
+    }
+
+    /// The program has unmapped these bytes of the file, of which nothing waits for a commit.
+    pub(super) fn give_up_part(&mut self, bytes: &Range<usize>) -> Result<()> {
+        self.map()?.give_up(bytes);
+        Ok(())
+    }
+
+    /// The program maps these bytes of the file again.
+    pub(super) fn take_back(&mut self, bytes: &Range<usize>) -> Result<()> {
+        self.map()?.take_back(bytes)
     }
 
     /// Stores, as a program's own store would. Beyond the end the image becomes longer.
@@ -377,6 +411,11 @@ impl Image<'_> {
     pub(super) fn path(&mut self) -> Result<std::path::PathBuf> {
         Ok(self.map()?.path().to_owned())
     }
+}
+
+fn whole_pages(bytes: &Range<usize>) -> Range<usize> {
+    let page = page_size();
+    bytes.start / page * page..bytes.end.next_multiple_of(page)
 }
 
 /// Whether a descriptor allows what a shared writable mapping needs.

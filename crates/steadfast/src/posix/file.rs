@@ -6,11 +6,32 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use super::atomic::{self, Image};
+use super::map;
 use super::os_error;
 use crate::error::Result;
+
+/// The same for calls that change these bytes. Where the program has unmapped some of them there is no image to change: the file goes
+/// back to the kernel, whose call it is then.
+fn changing<T>(
+    fd: BorrowedFd<'_>,
+    bytes: Range<u64>,
+    call: impl FnOnce(Image<'_>) -> Result<T>,
+) -> Option<Result<T>> {
+    let file = atomic::of_descriptor(fd)?;
+    let mut image = file.image()?;
+    match image.lacks(bytes) {
+        Ok(false) => Some(call(image)),
+        Ok(true) => {
+            drop(image);
+            map::leave_to_kernel(&file).err().map(Err)
+        }
+        Err(error) => Some(Err(error)),
+    }
+}
 
 fn with<T>(fd: BorrowedFd<'_>, call: impl FnOnce(Image<'_>) -> Result<T>) -> Option<Result<T>> {
     let file = atomic::of_descriptor(fd)?;
@@ -32,19 +53,24 @@ pub fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Option<Resu
 
 /// As pwrite(2): into the image, as part of the next commit. What goes beyond the end makes the image longer.
 pub fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Option<Result<usize>> {
-    with(fd, |mut image| image.write_at(bytes, offset))
+    let len = len(fd)?;
+    let end = offset.saturating_add(bytes.len() as u64);
+    changing(fd, offset.min(len)..end, |mut image| image.write_at(bytes, offset))
 }
 
 /// As ftruncate(2): a commit of everything, with the new length.
 pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
-    with(fd, |mut image| image.set_len(len))
+    let have = self::len(fd)?;
+    // The page that the shorter of the two ends in.
+    changing(fd, have.min(len)..have.min(len).saturating_add(1), |mut image| image.set_len(len))
 }
 
 /// As fallocate(2), for allocation, zeroing and punching holes: a commit of everything. Collapsing and inserting are refused
 /// (EOPNOTSUPP), as file systems do that cannot.
 pub fn allocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> Option<Result<()>> {
     const ZEROS: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
-    with(fd, |mut image| {
+    let have = self::len(fd)?;
+    changing(fd, offset.min(have)..offset.saturating_add(len), |mut image| {
         let refuse = |errno| Err(os_error("fallocate", io::Error::from_raw_os_error(errno)));
         if mode & !(ZEROS | libc::FALLOC_FL_KEEP_SIZE) != 0 || mode & ZEROS == ZEROS {
             return refuse(libc::EOPNOTSUPP);

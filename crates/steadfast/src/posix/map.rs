@@ -176,6 +176,13 @@ pub(super) unsafe fn mmap_atomic(
         );
     }
     let memory = base + bytes.start as usize..base + bytes.end as usize;
+    if let Err(error) = image.take_back(&(bytes.start as usize..bytes.end as usize)) {
+        drop(image);
+        if error.kind() == ErrorKind::Busy {
+            give_back(&file)?;
+        }
+        return Err(error);
+    }
     let window = Window { file: std::sync::Arc::clone(&file), offset: bytes.start, prot };
     table::insert(memory.clone(), Place::Atomic(window));
     let len = image.len()?;
@@ -210,6 +217,12 @@ fn make_room(operation: &'static str, memory: &Range<usize>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As `give_back`, for those who change nothing else.
+pub(super) fn leave_to_kernel(file: &AtomicFile) -> Result<()> {
+    let _changing = changing();
+    give_back(file)
 }
 
 /// Commits everything, and puts the kernel's own mappings of the file where its windows are. Under `CHANGES`.
@@ -291,11 +304,7 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
     for (memory, place) in parts {
         let gone = table::remove(&memory);
         let result = match place {
-            Some(Place::Atomic(window)) => {
-                // The image's own still, and reserved.
-                drop(table::insert(memory, Place::Gap(std::sync::Arc::clone(&window.file))));
-                close_unused(&window.file)
-            }
+            Some(Place::Atomic(window)) => unmap_window(&memory, &window),
             Some(Place::Gap(file)) => {
                 drop(table::insert(memory, Place::Gap(file)));
                 Ok(())
@@ -311,16 +320,16 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
     first
 }
 
-/// Closes a file of which the program has no window any more. Under `CHANGES`.
-fn close_unused(file: &AtomicFile) -> Result<()> {
-    if !file.windows().is_empty() {
-        // The rest of the image lies at these addresses too, so they stay reserved.
-        return Ok(());
+/// A window that is committed and that the table has forgotten goes; with the last one the file is closed. Under `CHANGES`.
+fn unmap_window(memory: &Range<usize>, window: &Window) -> Result<()> {
+    let Some(mut image) = window.file.image() else { return Ok(()) };
+    if window.file.windows().is_empty() {
+        return image.close();
     }
-    match file.image() {
-        Some(image) => image.close(),
-        None => Ok(()),
-    }
+    let base = image.base()?;
+    image.give_up_part(&(memory.start - base..memory.end - base))?;
+    // SAFETY: the program uses it no more, and the image has no part in it.
+    unsafe { address::munmap(memory) }.map_err(|error| os_error("munmap", error))
 }
 
 /// # Safety
@@ -415,7 +424,8 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
             let start = window.offset + new_memory.len() as u64;
             image.commit(start..start + cut.len() as u64)?;
         }
-        drop(table::insert(cut, Place::Gap(window.file)));
+        drop(table::remove(&cut));
+        unmap_window(&cut, &window)?;
         return Ok(memory.start as *mut c_void);
     }
     let grown = memory.end..new_memory.end;

@@ -230,6 +230,7 @@ impl Region {
     /// Maps `fd` from `offset` on over `bytes`, replacing what was there.
     ///
     /// `flags` says shared or private and the like; `bytes` and `offset` are page-aligned.
+    /// What was given up is left out.
     pub(crate) fn place_file(
         &mut self,
         bytes: Range<usize>,
@@ -239,6 +240,21 @@ impl Region {
         flags: MapFlags,
     ) -> io::Result<()> {
         self.check(&bytes);
+        for part in self.held(&bytes) {
+            let offset = offset + (part.start - bytes.start) as u64;
+            self.place_file_whole(part, fd, offset, protection, flags)?;
+        }
+        Ok(())
+    }
+
+    fn place_file_whole(
+        &mut self,
+        bytes: Range<usize>,
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -262,7 +278,7 @@ impl Region {
         self.placed(&bytes, placed.map(drop), &before)
     }
 
-    /// Maps fresh zeros over `bytes`, replacing what was there.
+    /// Maps fresh zeros over `bytes`, replacing what was there. What was given up is left out.
     pub(crate) fn place_anonymous(
         &mut self,
         bytes: Range<usize>,
@@ -270,6 +286,18 @@ impl Region {
         flags: MapFlags,
     ) -> io::Result<()> {
         self.check(&bytes);
+        for part in self.held(&bytes) {
+            self.place_anonymous_whole(part, protection, flags)?;
+        }
+        Ok(())
+    }
+
+    fn place_anonymous_whole(
+        &mut self,
+        bytes: Range<usize>,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -351,8 +379,9 @@ impl Region {
 
     /// Advice that changes no byte of memory that somebody else has, and none of our own but what `DontNeed` drops.
     fn advise_runs(&mut self, runs: &[Range<usize>], advice: Advice) -> io::Result<()> {
-        let mut runs: Vec<&Range<usize>> = runs.iter().filter(|bytes| !bytes.is_empty()).collect();
         runs.iter().for_each(|bytes| self.check(bytes));
+        let held: Vec<Range<usize>> = runs.iter().flat_map(|bytes| self.held(bytes)).collect();
+        let mut runs: Vec<&Range<usize>> = held.iter().collect();
         while runs.len() > 1 {
             let batch = runs.len().min(IOV_MAX);
             if !self.advise_runs_at_once(&runs[runs.len() - batch..], advice) {
@@ -426,11 +455,67 @@ impl Region {
         }
     }
 
-    /// Whatever is mapped at `bytes` from here on is somebody else's: it is not unmapped with the region. The caller sees to it that
-    /// nothing is placed or looked at there again.
+    /// Whatever is mapped at `bytes` from here on is somebody else's: nothing is placed there, advised, or unmapped with the region. The
+    /// caller sees to it that nothing is looked at there.
     pub(crate) fn give_up(&mut self, bytes: &Range<usize>) {
         self.check(bytes);
         self.given_up.insert(bytes.start as u64..bytes.end as u64);
+    }
+
+    /// Was any of it given up?
+    pub(crate) fn is_given_up(&self, bytes: &Range<usize>) -> bool {
+        self.given_up.first_within(&(bytes.start as u64..bytes.end as u64)).is_some()
+    }
+
+    /// The parts of `bytes` that were given up.
+    pub(crate) fn given_up(&self, bytes: &Range<usize>) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
+        let mut at = bytes.start as u64;
+        while let Some(gap) = self.given_up.first_within(&(at..bytes.end as u64)) {
+            at = gap.end;
+            parts.push(gap.start as usize..gap.end as usize);
+        }
+        parts
+    }
+
+    /// What was given up among `bytes` and is free by now belongs to the region again, with nothing placed there. An error, and nothing
+    /// changed, where any of it is somebody's.
+    pub(crate) fn take_back(&mut self, bytes: &Range<usize>) -> io::Result<()> {
+        self.check(bytes);
+        let mut taken: Vec<Range<usize>> = Vec::new();
+        for gap in self.given_up(bytes) {
+            let address = self.address(gap.start).cast();
+            let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
+            // SAFETY: replaces nothing: where anything is mapped the call fails.
+            let held = unsafe { mm::mmap_anonymous(address, gap.len(), ProtFlags::empty(), flags) };
+            let error = match held {
+                Ok(found) if found == address => {
+                    taken.push(gap);
+                    continue;
+                }
+                Ok(elsewhere) => {
+                    // SAFETY: mapped just now, and nobody knows it.
+                    let unmapped = unsafe { mm::munmap(elsewhere, gap.len()) };
+                    log::debug!("a mapping that nobody needs: {unmapped:?}");
+                    rustix::io::Errno::EXIST
+                }
+                Err(error) => error,
+            };
+            for gap in taken {
+                // SAFETY: reserved just now, and nobody knows it.
+                let unmapped = unsafe { mm::munmap(self.address(gap.start).cast(), gap.len()) };
+                log::debug!("given up again: {unmapped:?}");
+            }
+            return Err(error.into());
+        }
+        self.given_up.remove(bytes.start as u64..bytes.end as u64);
+        Ok(())
+    }
+
+    /// The parts of `bytes` that were not given up.
+    pub(crate) fn held(&self, bytes: &Range<usize>) -> Vec<Range<usize>> {
+        let gaps = self.given_up.gaps(bytes.start as u64..bytes.end as u64);
+        gaps.into_iter().map(|part| part.start as usize..part.end as usize).collect()
     }
 
     /// Unmaps everything now, and says how that went; dropping can only log it. The region is then empty.

@@ -56,20 +56,25 @@ impl Working {
             if run.is_empty() {
                 continue;
             }
-            // From here on no committed image lies under the pages.
-            let bare =
-                if self.undo.is_some() { run.start } else { self.anonymous_from.clamp(run.start, run.end) };
-            let (based, bare) = (run.start..bare, bare..run.end);
-            let mut behind = Vec::new();
-            if self.is_view() {
-                find_behind(store, based.clone(), &mut behind)?;
-            }
-            let read = |bytes: Range<usize>| Ok((bytes.start, committed_bytes(store, bytes)?));
-            let behind = behind.into_iter().map(read).collect::<Result<_>>()?;
-            let over_nothing = committed_bytes(store, bare.clone())?;
-            found.push(Lost { based, behind, bare, over_nothing });
+            found.push(self.lost(store, run)?);
         }
         Ok(found)
+    }
+
+    /// What belongs to these pages.
+    pub(super) fn lost(&self, store: &dyn Store, run: Range<usize>) -> Result<Lost> {
+        // From here on no committed image lies under the pages.
+        let bare =
+            if self.undo.is_some() { run.start } else { self.anonymous_from.clamp(run.start, run.end) };
+        let (based, bare) = (run.start..bare, bare..run.end);
+        let mut behind = Vec::new();
+        if self.is_view() {
+            find_behind(store, based.clone(), &mut behind)?;
+        }
+        let read = |bytes: Range<usize>| Ok((bytes.start, committed_bytes(store, bytes)?));
+        let behind = behind.into_iter().map(read).collect::<Result<_>>()?;
+        let over_nothing = committed_bytes(store, bare.clone())?;
+        Ok(Lost { based, behind, bare, over_nothing })
     }
 
     /// Shows the last commit again. What was stored there since is lost. On an error what was damaged counts as damaged still, from
