@@ -49,7 +49,8 @@ pub use self::residency::{PageState, Residency, ResidencySpan};
 pub use self::ticket::SyncTicket;
 pub use crate::sys::advise::{Advice, UncheckedAdvice};
 
-use self::file::MappedFile;
+pub(crate) use self::background::{Background, run as run_in_background};
+pub(crate) use self::file::{MappedFile, Through};
 use self::place::Placed;
 use self::protect::ProtectionMap;
 use crate::error::{Error, ErrorKind, Result};

@@ -18,11 +18,22 @@
 //!
 //! In a child the table is empty: what the parent mapped is the kernel's affair there, and a child commits nothing. `msync` over the
 //! copy of an atomic mapping is an error of kind [`Forked`](crate::ErrorKind::Forked).
+//!
+//! # Safety
+//!
+//! This file is trusted to declare the calls that are unsafe, and to pass them on as they came.
+#![allow(unsafe_code)]
 
+mod atomic;
+pub mod file;
 mod held;
+mod kernel;
+mod map;
+mod protect;
+mod sync;
+mod table;
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::BorrowedFd;
 
 pub use held::{Held, HeldMut, HeldRef, hold};
 
@@ -38,7 +49,6 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 ///
 /// Those of mmap(2).
-#[allow(unsafe_code)]
 pub unsafe fn mmap(
     address: *mut c_void,
     len: usize,
@@ -47,8 +57,8 @@ pub unsafe fn mmap(
     fd: c_int,
     offset: i64,
 ) -> Result<*mut c_void> {
-    let _ = (address, len, prot, flags, fd, offset);
-    Err(not_there("mmap"))
+    // SAFETY: passed on to the caller.
+    unsafe { map::mmap(address as usize, len, prot, flags, fd, offset) }
 }
 
 /// As [`mmap`] of a file with `MAP_SHARED`, as memory that commits: nothing reaches the file before `msync` (or [`file::sync`],
@@ -69,7 +79,6 @@ pub unsafe fn mmap(
 /// - [`Busy`](ErrorKind::Busy): this process maps the file already, through the kernel, or in a way that one image cannot serve.
 /// - [`Locked`](ErrorKind::Locked): another process commits to the file.
 /// - Those of [`AtomicOptions::view`] and of mmap(2).
-#[allow(unsafe_code)]
 pub unsafe fn mmap_atomic(
     address: *mut c_void,
     len: usize,
@@ -79,8 +88,9 @@ pub unsafe fn mmap_atomic(
     offset: i64,
     options: &AtomicOptions,
 ) -> Result<*mut c_void> {
-    let _ = (address, len, prot, flags, fd, offset, options);
-    Err(not_there("mmap"))
+    let _wish = address;
+    // SAFETY: passed on to the caller.
+    unsafe { map::mmap_atomic(len, prot, flags, fd, offset, options) }
 }
 
 /// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is
@@ -93,10 +103,9 @@ pub unsafe fn mmap_atomic(
 /// # Errors
 ///
 /// Those of munmap(2); where a commit fails, its own, and nothing was unmapped.
-#[allow(unsafe_code)]
 pub unsafe fn munmap(address: *mut c_void, len: usize) -> Result<()> {
-    let _ = (address, len);
-    Err(not_there("munmap"))
+    // SAFETY: passed on to the caller.
+    unsafe { map::munmap(address as usize, len) }
 }
 
 /// As mremap(2), in place or moving.
@@ -108,7 +117,6 @@ pub unsafe fn munmap(address: *mut c_void, len: usize) -> Result<()> {
 /// # Errors
 ///
 /// Those of mremap(2).
-#[allow(unsafe_code)]
 pub unsafe fn mremap(
     old_address: *mut c_void,
     old_len: usize,
@@ -116,8 +124,8 @@ pub unsafe fn mremap(
     flags: c_int,
     new_address: *mut c_void,
 ) -> Result<*mut c_void> {
-    let _ = (old_address, old_len, new_len, flags, new_address);
-    Err(not_there("mremap"))
+    // SAFETY: passed on to the caller.
+    unsafe { map::mremap(old_address as usize, old_len, new_len, flags, new_address as usize) }
 }
 
 /// As mprotect(2).
@@ -129,10 +137,9 @@ pub unsafe fn mremap(
 /// # Errors
 ///
 /// Those of mprotect(2).
-#[allow(unsafe_code)]
 pub unsafe fn mprotect(address: *mut c_void, len: usize, prot: c_int) -> Result<()> {
-    let _ = (address, len, prot);
-    Err(not_there("mprotect"))
+    // SAFETY: passed on to the caller.
+    unsafe { protect::mprotect(address as usize, len, prot) }
 }
 
 /// As madvise(2), every advice. Advice that would throw stored bytes away (`MADV_DONTNEED` on an atomic mapping) keeps what is not
@@ -145,10 +152,9 @@ pub unsafe fn mprotect(address: *mut c_void, len: usize, prot: c_int) -> Result<
 /// # Errors
 ///
 /// Those of madvise(2).
-#[allow(unsafe_code)]
 pub unsafe fn madvise(address: *mut c_void, len: usize, advice: c_int) -> Result<()> {
-    let _ = (address, len, advice);
-    Err(not_there("madvise"))
+    // SAFETY: passed on to the caller.
+    unsafe { protect::madvise(address as usize, len, advice) }
 }
 
 /// Which flags [`msync`] takes.
@@ -173,8 +179,7 @@ pub enum Rules {
 /// - [`Busy`](ErrorKind::Busy) (EBUSY): `MS_INVALIDATE`, and pages are locked.
 /// - Those of [`Mapping::sync`](crate::Mapping::sync) and [`AtomicMapping::commit`](crate::AtomicMapping::commit).
 pub fn msync(address: *mut c_void, len: usize, flags: c_int, rules: Rules) -> Result<()> {
-    let _ = (address, len, flags, rules);
-    Err(not_there("msync"))
+    sync::msync(address as usize, len, flags, rules)
 }
 
 /// Commits what is left in every atomic mapping of this process: for `exit` and `exec`. What the kernel maps needs nothing.
@@ -183,7 +188,13 @@ pub fn msync(address: *mut c_void, len: usize, flags: c_int, rules: Rules) -> Re
 ///
 /// The first error; every mapping was tried.
 pub fn commit_all() -> Result<()> {
-    Ok(())
+    let mut first = Ok(());
+    for file in atomic::all() {
+        if let Some(mut image) = file.image() {
+            first = first.and(image.commit_all());
+        }
+    }
+    first
 }
 
 /// The errno that stands for an error in C.
@@ -205,57 +216,7 @@ pub fn errno(error: &Error) -> c_int {
     })
 }
 
-/// What `read`, `write`, `ftruncate` and `fsync` of a descriptor mean for a file that this process maps atomically: the descriptor
-/// leads to the plain file, which is behind.
-///
-/// Each answers `None` where the file is not one of those, and the call is the kernel's.
-pub mod file {
-    use super::{BorrowedFd, Result, c_int};
-
-    /// Is the file mapped atomically in this process? One system call, and none where nothing is mapped so.
-    #[must_use]
-    pub fn is_atomic(fd: BorrowedFd<'_>) -> bool {
-        let _ = fd;
-        false
-    }
-
-    /// As pread(2): of the image, with what is stored and not committed.
-    pub fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Option<Result<usize>> {
-        let _ = (fd, bytes, offset);
-        None
-    }
-
-    /// As pwrite(2): into the image, as part of the next commit. What goes beyond the end makes the file longer.
-    pub fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Option<Result<usize>> {
-        let _ = (fd, bytes, offset);
-        None
-    }
-
-    /// As ftruncate(2): a commit of everything, with the new length.
-    pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
-        let _ = (fd, len);
-        None
-    }
-
-    /// As fallocate(2), for allocation, zeroing and punching holes: a commit. Collapsing and inserting are refused (EOPNOTSUPP).
-    pub fn allocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> Option<Result<()>> {
-        let _ = (fd, mode, offset, len);
-        None
-    }
-
-    /// The length of the image: what fstat(2) should say.
-    pub fn len(fd: BorrowedFd<'_>) -> Option<u64> {
-        let _ = fd;
-        None
-    }
-
-    /// As fsync(2) and fdatasync(2): a commit of everything.
-    pub fn sync(fd: BorrowedFd<'_>) -> Option<Result<()>> {
-        let _ = fd;
-        None
-    }
-}
-
-fn not_there(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Unsupported, operation, "not built yet")
+/// What the kernel answered.
+fn os_error(operation: &'static str, error: std::io::Error) -> Error {
+    Error::from_io(operation, error)
 }

@@ -1,10 +1,12 @@
 //! System calls that need `unsafe`, one subject a file, each behind a face that is safe or says why it is not.
 
+pub(crate) mod address;
 pub(crate) mod advise;
 pub(crate) mod buffer;
 pub(crate) mod copy;
 pub(crate) mod extents;
 pub(crate) mod fork;
+pub(crate) mod freeze;
 pub(crate) mod lock;
 pub(crate) mod maps;
 pub(crate) mod memfd;

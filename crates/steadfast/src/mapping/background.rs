@@ -22,7 +22,7 @@ const DURABLE_BYTES: u64 = 64 << 20;
 
 /// Jobs, and the thread that does them in order.
 #[derive(Debug, Default)]
-pub(super) struct Background {
+pub(crate) struct Background {
     queue: Mutex<Queue>,
     /// A job came, a job is done, or the end is near.
     changed: Condvar,
@@ -53,7 +53,7 @@ impl Background {
     }
 
     /// Hands over `range`; an error means that no thread can be had.
-    pub(super) fn submit(file: &Arc<MappedFile>, range: Range<u64>) -> io::Result<Arc<Outcome>> {
+    pub(crate) fn submit(file: &Arc<MappedFile>, range: Range<u64>) -> io::Result<Arc<Outcome>> {
         let mut queue = file.background.queue();
         if queue.thread.is_none() {
             let file = Arc::clone(file);
@@ -70,7 +70,7 @@ impl Background {
     }
 
     /// Waits until every job handed over before now that overlaps `range` is done.
-    pub(super) fn wait_for(&self, range: &Range<u64>) {
+    pub(crate) fn wait_for(&self, range: &Range<u64>) {
         let mut queue = self.queue();
         let newer = queue.next_id;
         let concerns =
@@ -81,7 +81,7 @@ impl Background {
     }
 
     /// Lets the thread finish all jobs and waits for its end. Harmless where there is none.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let thread = {
             let mut queue = self.queue();
             queue.closing = true;
@@ -133,7 +133,7 @@ fn work(file: &MappedFile) {
 }
 
 /// Writes `range` out and makes it durable, through windows of its own: the mapping may move meanwhile.
-pub(super) fn run(file: &MappedFile, range: &Range<u64>) -> Result<(), Failure> {
+pub(crate) fn run(file: &MappedFile, range: &Range<u64>) -> Result<(), Failure> {
     for slice in slices(range, WRITE_OUT_BYTES) {
         file.start_write_out(slice);
     }

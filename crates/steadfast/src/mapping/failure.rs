@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 
 /// What went wrong with a range of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) reason: Cow<'static, str>,
     pub(super) advice: Option<Cow<'static, str>>,

@@ -31,6 +31,9 @@ use crate::range::RangeSet;
 use crate::sys::region::Region;
 use crate::sys::{self, page_size};
 
+/// The least number for a descriptor that stands for one of the program's.
+const DESCRIPTOR_MIN: i32 = 512;
+
 /// Bytes made dirty again through one window.
 const WINDOW_BYTES: u64 = 64 << 20;
 
@@ -75,14 +78,14 @@ impl SyncCalls for KernelCalls {}
 
 /// A mapped file. Shared with the background thread, which outlives no mapping.
 #[derive(Debug)]
-pub(super) struct MappedFile {
-    pub(super) fd: OwnedFd,
+pub(crate) struct MappedFile {
+    pub(crate) fd: OwnedFd,
     pub(super) path: Option<PathBuf>,
     /// Stores to the file are possible.
-    pub(super) writable: bool,
+    pub(crate) writable: bool,
     /// Where the mapping's first byte lies.
     pub(super) offset: u64,
-    pub(super) background: Background,
+    pub(crate) background: Background,
     calls: Arc<dyn SyncCalls>,
     durability: Mutex<Durability>,
 }
@@ -107,7 +110,7 @@ pub(super) struct Durability {
 }
 
 /// Where the pages of a sync are mapped.
-pub(super) enum Through<'region> {
+pub(crate) enum Through<'region> {
     Region(&'region Region, Range<usize>),
     /// Not at all: the descriptor must do.
     Descriptor,
@@ -135,13 +138,43 @@ impl MappedFile {
         }
     }
 
+    /// The file of somebody else's descriptor, through the same open file description: that is where the kernel notes errors.
+    pub(crate) fn of_descriptor(fd: BorrowedFd<'_>, writable: bool) -> Option<MappedFile> {
+        // Far from the numbers that programs count on.
+        let fd = rustix::io::fcntl_dupfd_cloexec(fd, DESCRIPTOR_MIN)
+            .or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 0))
+            .ok()?;
+        let path = super::open::path_of(fd.as_fd());
+        // Nobody knows whether the name is durable: the first sync makes it so.
+        let folder = path.as_deref().and_then(Path::parent).filter(|_| writable).and_then(|folder| {
+            fs::open(folder, fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC, fs::Mode::empty()).ok()
+        });
+        Some(MappedFile {
+            fd,
+            path,
+            writable,
+            offset: 0,
+            background: Background::default(),
+            calls: Arc::new(KernelCalls),
+            durability: Mutex::new(Durability {
+                extent: 0..0,
+                failed: RangeSet::new(),
+                redirtied: RangeSet::new(),
+                cause: 0,
+                metadata_pending: writable,
+                folder,
+                folder_error: None,
+            }),
+        })
+    }
+
     #[cfg(test)]
     pub(super) fn with_calls(mut self, calls: Arc<dyn SyncCalls>) -> MappedFile {
         self.calls = calls;
         self
     }
 
-    pub(super) fn len(&self) -> io::Result<u64> {
+    pub(crate) fn len(&self) -> io::Result<u64> {
         Ok(fs::fstat(&self.fd)?.st_size as u64)
     }
 
@@ -151,7 +184,7 @@ impl MappedFile {
     }
 
     /// Makes the pages of `range` durable, and the file's length and name.
-    pub(super) fn sync(&self, range: &Range<u64>, through: Through<'_>) -> Result<(), Failure> {
+    pub(crate) fn sync(&self, range: &Range<u64>, through: Through<'_>) -> Result<(), Failure> {
         let mut durability = self.durability();
         durability.refuse(range)?;
         let result = match through {
@@ -242,6 +275,27 @@ impl MappedFile {
         durability.extent = extent;
     }
 
+    /// These bytes are mapped as well.
+    pub(crate) fn widen_extent(&self, bytes: Range<u64>) {
+        let mut durability = self.durability();
+        durability.extent = match durability.extent.is_empty() {
+            true => bytes,
+            false => durability.extent.start.min(bytes.start)..durability.extent.end.max(bytes.end),
+        };
+    }
+
+    /// Makes all pages dirty again that may have been lost, as far as the file goes.
+    pub(crate) fn redirty_failed(&self) -> io::Result<()> {
+        let end = self.len()?.next_multiple_of(page_size() as u64);
+        let failed: Vec<_> = self.durability().failed.iter().collect();
+        for range in failed {
+            self.redirty(&(range.start.min(end)..range.end.min(end)))?;
+            // Behind the end nothing can be stored, or lost.
+            self.durability().failed.remove(end.max(range.start)..u64::MAX);
+        }
+        Ok(())
+    }
+
     /// The file's length was changed through this mapping.
     pub(super) fn length_changed(&self) {
         self.durability().metadata_pending = true;
@@ -258,7 +312,7 @@ impl MappedFile {
         Some(Failure::lost(first, durability.cause))
     }
 
-    pub(super) fn error(&self, operation: &'static str, failure: &Failure) -> Error {
+    pub(crate) fn error(&self, operation: &'static str, failure: &Failure) -> Error {
         failure.to_error(operation, self.path.as_deref(), self.offset, self.durability().extent.end)
     }
 }

@@ -11,7 +11,7 @@ use crate::sys::fork::Birth;
 
 /// The result of a job, once there is one.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     result: Mutex<Option<Result<(), Failure>>>,
     known: Condvar,
 }

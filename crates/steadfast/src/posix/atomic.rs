@@ -1,0 +1,368 @@
+//! A file that this process maps as memory that commits: one image for all that asks for it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs;
+
+use super::table::{self, Place, Window};
+use crate::atomic::{AtomicMapping, AtomicOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::CommitTicket;
+use crate::sys::address;
+use crate::sys::page_size;
+
+/// Addresses that are reserved for a file to grow into: they cost nothing, and a program's pointers cannot move.
+const RESERVED_BYTES_MIN: usize = 16 << 30;
+
+/// By device and inode.
+pub(super) type Identity = (u64, u64);
+
+static FILES: Mutex<Option<HashMap<Identity, Arc<AtomicFile>>>> = Mutex::new(None);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The image. While it is in the list of files it has a map.
+#[derive(Debug)]
+pub(super) struct AtomicFile {
+    pub(super) identity: Identity,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Gone once the last window is, or once the file was given back to the kernel.
+    map: Option<AtomicMapping>,
+    /// Of the commit that was begun last.
+    ticket: Option<CommitTicket>,
+}
+
+/// Identity of an open file; `None` for what is no regular file with a name.
+pub(super) fn identity_of(fd: BorrowedFd<'_>) -> Result<Option<Identity>> {
+    let stat = fs::fstat(fd).map_err(|error| Error::from_io("mmap", error.into()))?;
+    let is_named_file = fs::FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_nlink > 0;
+    Ok(is_named_file.then_some((stat.st_dev, stat.st_ino)))
+}
+
+/// The image of a descriptor's file, if it has one in this process.
+pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
+    if COUNT.load(Ordering::Acquire) == 0 || table::is_inherited() {
+        return None;
+    }
+    let stat = fs::fstat(fd).ok()?;
+    of((stat.st_dev, stat.st_ino))
+}
+
+pub(super) fn of(identity: Identity) -> Option<Arc<AtomicFile>> {
+    FILES.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(&identity).cloned()
+}
+
+pub(super) fn all() -> Vec<Arc<AtomicFile>> {
+    if COUNT.load(Ordering::Acquire) == 0 || table::is_inherited() {
+        return Vec::new();
+    }
+    let files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    files.iter().flat_map(HashMap::values).cloned().collect()
+}
+
+fn forget(identity: Identity) {
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = files.get_or_insert_default();
+    files.remove(&identity);
+    COUNT.store(files.len(), Ordering::Release);
+}
+
+/// Opens the file of a descriptor. `end` is where the window that is asked for ends in the file.
+///
+/// # Safety
+///
+/// As [`AtomicOptions::view`].
+#[allow(unsafe_code)]
+pub(super) unsafe fn open(
+    fd: BorrowedFd<'_>,
+    identity: Identity,
+    end: u64,
+    options: &AtomicOptions,
+) -> Result<Arc<AtomicFile>> {
+    let len = fs::fstat(fd).map_err(|error| Error::from_io("mmap", error.into()))?.st_size as u64;
+    let least = usize::try_from(end.max(len)).unwrap_or(usize::MAX).saturating_add(page_size());
+    let wanted = least.saturating_mul(2).max(RESERVED_BYTES_MIN);
+    let mut opened = Err(Error::new(ErrorKind::LimitExceeded, "mmap", "no addresses"));
+    for reserve in [wanted, least] {
+        let options = options.clone().keep_from_children(false).reserve(reserve);
+        // SAFETY: passed on to the caller.
+        opened = unsafe { options.view_fd(fd) };
+        if !opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::LimitExceeded) {
+            break;
+        }
+    }
+    let mut map = opened?;
+    // From here on stores are looked for.
+    map.as_mut_ptr();
+    let file = Arc::new(AtomicFile { identity, state: Mutex::new(State { map: Some(map), ticket: None }) });
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = files.get_or_insert_default();
+    files.insert(identity, Arc::clone(&file));
+    COUNT.store(files.len(), Ordering::Release);
+    Ok(file)
+}
+
+/// The map, for one call.
+pub(super) struct Image<'file> {
+    file: &'file AtomicFile,
+    state: MutexGuard<'file, State>,
+}
+
+impl AtomicFile {
+    /// `None` where the file has no image any more.
+    pub(super) fn image(&self) -> Option<Image<'_>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.map.is_some().then_some(Image { file: self, state })
+    }
+
+    /// The windows that the program has of it.
+    pub(super) fn windows(&self) -> Vec<(Range<usize>, Window)> {
+        table::find(|memory, place| match place {
+            Place::Atomic(window) if window.file.identity == self.identity => Some((memory, window.clone())),
+            _ => None,
+        })
+    }
+}
+
+impl Image<'_> {
+    /// The map, which is there: `image` has looked.
+    fn map(&mut self) -> Result<&mut AtomicMapping> {
+        self.state
+            .map
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Io, "commit", "the file is not mapped any more"))
+    }
+
+    pub(super) fn base(&mut self) -> Result<usize> {
+        Ok(self.map()?.as_ptr() as usize)
+    }
+
+    pub(super) fn len(&mut self) -> Result<usize> {
+        Ok(self.map()?.len())
+    }
+
+    pub(super) fn reserved_bytes(&mut self) -> Result<usize> {
+        Ok(self.map()?.reserved_bytes())
+    }
+
+    fn clip(&mut self, bytes: Range<u64>) -> Result<Range<usize>> {
+        let len = self.len()?;
+        let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(len);
+        Ok(at(bytes.start)..at(bytes.end))
+    }
+
+    /// What changed in these bytes of the file is a commit, durable on return.
+    pub(super) fn commit(&mut self, bytes: Range<u64>) -> Result<()> {
+        let bytes = self.clip(bytes)?;
+        if let Some(ticket) = self.state.ticket.take() {
+            ticket.wait()?;
+        }
+        self.readable(|map| map.commit_range(bytes).map(drop))
+    }
+
+    /// As `commit`, and captured on return.
+    pub(super) fn start_commit(&mut self, bytes: Range<u64>) -> Result<()> {
+        let bytes = self.clip(bytes)?;
+        let ticket = self.readable(|map| map.commit_range_async(bytes))?;
+        // It stands for all before it: they become durable in order.
+        self.state.ticket = Some(ticket);
+        Ok(())
+    }
+
+    pub(super) fn commit_all(&mut self) -> Result<()> {
+        self.commit(0..u64::MAX)
+    }
+
+    /// Commits what was stored before the memory was frozen, and has the plain file hold it: what the kernel maps then.
+    pub(super) fn commit_frozen(&mut self) -> Result<()> {
+        let map = self.map()?;
+        map.commit()?;
+        map.checkpoint()
+    }
+
+    pub(super) fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> Result<usize> {
+        let within = self.clip(offset..offset.saturating_add(bytes.len() as u64))?;
+        let bytes = &mut bytes[..within.len()];
+        self.readable(|map| map.read_at(within.start, bytes))?;
+        Ok(within.len())
+    }
+
+    /// Stores, as a program's own store would. Beyond the end the image becomes longer.
+    pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > self.len()? as u64 {
+            self.lengthen(end)?;
+        }
+        let at = offset as usize;
+        self.writable(at..at + bytes.len(), |map| map.write_at(at, bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn lengthen(&mut self, len: u64) -> Result<()> {
+        let reserved = self.reserved_bytes()?;
+        let path = self.map()?.path().to_owned();
+        let Some(len) = usize::try_from(len).ok().filter(|&len| len <= reserved) else {
+            return Err(Error::new(
+                ErrorKind::NoSpace,
+                "write",
+                format!(
+                    "{len} bytes are more than the {reserved} that were reserved when the file was mapped"
+                ),
+            )
+            .source_io(std::io::Error::from_raw_os_error(libc::EFBIG))
+            .path(path)
+            .advice("unmap it, let it grow, and map it again"));
+        };
+        self.map()?.resize(len)?;
+        self.protect_again()
+    }
+
+    /// Sets the length, and commits everything with it.
+    pub(super) fn set_len(&mut self, len: u64) -> Result<()> {
+        let have = self.len()?;
+        if len > have as u64 {
+            self.lengthen(len)?;
+        } else {
+            let len = len as usize;
+            let end = have.min(len.next_multiple_of(page_size()));
+            if end > len {
+                // What a page holds behind the new end reads as zeros (ftruncate(2)).
+                self.writable(len..end, |map| map.write_at(len, &vec![0; end - len]))?;
+            }
+            self.map()?.resize(len)?;
+        }
+        self.commit_all()
+    }
+
+    /// Makes zeros, as far as the file goes.
+    pub(super) fn zero(&mut self, bytes: Range<u64>) -> Result<()> {
+        const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+        let bytes = self.clip(bytes)?;
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let piece = &PIECE[..PIECE.len().min(bytes.end - at)];
+            self.writable(at..at + piece.len(), |map| map.write_at(at, piece))?;
+            at += piece.len();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the file: everything is committed, and the plain file holds it.
+    pub(super) fn close(mut self) -> Result<()> {
+        let committed = self.commit_all();
+        if committed.as_ref().is_err_and(|error| error.kind() != ErrorKind::ForeignChange) {
+            return committed;
+        }
+        forget(self.file.identity);
+        match self.state.map.take() {
+            Some(map) => committed.and(map.close()),
+            None => committed,
+        }
+    }
+
+    /// Closes the file, and leaves its windows to the kernel's own mappings of it, which the caller has put there.
+    pub(super) fn give_up(mut self, windows: &[Range<usize>]) -> Result<()> {
+        let base = self.base()?;
+        forget(self.file.identity);
+        match self.state.map.take() {
+            Some(mut map) => {
+                for window in windows {
+                    map.give_up(&(window.start - base..window.end - base));
+                }
+                map.close()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Calls for which every page can be read, whatever the program may do there.
+    fn readable<T>(&mut self, call: impl FnOnce(&mut AtomicMapping) -> Result<T>) -> Result<T> {
+        let hidden: Vec<_> = self
+            .file
+            .windows()
+            .into_iter()
+            .filter(|(_, window)| window.prot & libc::PROT_READ == 0)
+            .collect();
+        self.opened(&hidden, libc::PROT_READ, call)
+    }
+
+    /// Calls for which these bytes of the file can be written, and all can be read.
+    fn writable<T>(
+        &mut self,
+        bytes: Range<usize>,
+        call: impl FnOnce(&mut AtomicMapping) -> Result<T>,
+    ) -> Result<T> {
+        let base = self.base()?;
+        let memory = base + bytes.start..base + bytes.end;
+        let both = libc::PROT_READ | libc::PROT_WRITE;
+        let closed: Vec<_> = self
+            .file
+            .windows()
+            .into_iter()
+            .filter(|(at, window)| {
+                at.start < memory.end && memory.start < at.end && window.prot & both != both
+            })
+            .collect();
+        self.opened(&closed, both, call)
+    }
+
+    #[allow(unsafe_code)]
+    fn opened<T>(
+        &mut self,
+        windows: &[(Range<usize>, Window)],
+        prot: i32,
+        call: impl FnOnce(&mut AtomicMapping) -> Result<T>,
+    ) -> Result<T> {
+        for (memory, window) in windows {
+            // SAFETY: takes no access away.
+            unsafe { address::mprotect(memory, window.prot | prot) }
+                .map_err(|error| Error::from_io("mprotect", error))?;
+        }
+        let result = self.map().and_then(call);
+        for (memory, window) in windows {
+            // SAFETY: the program itself asked for this access.
+            if let Err(error) = unsafe { address::mprotect(memory, window.prot) } {
+                log::warn!("memory stays accessible: {error}");
+            }
+        }
+        result
+    }
+
+    /// Pages that were placed anew have the access again that the program asked for.
+    #[allow(unsafe_code)]
+    fn protect_again(&mut self) -> Result<()> {
+        let end = self.base()? + self.len()?.next_multiple_of(page_size());
+        for (memory, window) in self.file.windows() {
+            let memory = memory.start..memory.end.min(end);
+            if window.prot & (libc::PROT_READ | libc::PROT_WRITE) == libc::PROT_READ | libc::PROT_WRITE
+                || memory.is_empty()
+            {
+                continue;
+            }
+            // SAFETY: the program itself asked for this access.
+            unsafe { address::mprotect(&memory, window.prot) }
+                .map_err(|error| Error::from_io("mprotect", error))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&mut self) -> Result<std::path::PathBuf> {
+        Ok(self.map()?.path().to_owned())
+    }
+}
+
+/// Whether a descriptor allows what a shared writable mapping needs.
+pub(super) fn is_read_write(fd: BorrowedFd<'_>) -> bool {
+    fs::fcntl_getfl(fd).is_ok_and(|flags| flags & fs::OFlags::RWMODE == fs::OFlags::RDWR)
+        && fd.as_raw_fd() >= 0
+}

@@ -1,0 +1,424 @@
+//! mmap, munmap and mremap.
+//!
+//! # Safety
+//!
+//! This file is trusted to take memory away and to put other memory in its place, where the program asks for it; and to do the same
+//! with a file's image when it is given back to the kernel: only in windows that the table knows to be that image's.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::atomic::{self, AtomicFile};
+use super::kernel::KernelFile;
+use super::sync::pages;
+use super::table::{self, Place, Window};
+use super::{os_error, protect};
+use crate::atomic::AtomicOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{address, freeze, page_size};
+
+/// Flags with which one private image cannot serve.
+const NOT_ATOMIC: c_int =
+    libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_HUGETLB | libc::MAP_SYNC | libc::MAP_ANONYMOUS;
+const READ_WRITE: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+/// Whoever changes what lies where, one after the other.
+static CHANGES: Mutex<()> = Mutex::new(());
+
+pub(super) fn changing() -> MutexGuard<'static, ()> {
+    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_shared_file(flags: c_int, fd: c_int) -> bool {
+    flags & libc::MAP_TYPE != libc::MAP_PRIVATE && flags & libc::MAP_ANONYMOUS == 0 && fd >= 0
+}
+
+/// # Safety
+///
+/// As [`super::mmap`].
+pub(super) unsafe fn mmap(
+    at: usize,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> Result<*mut c_void> {
+    let failed = |error| os_error("mmap", error);
+    let is_fixed = flags & libc::MAP_FIXED != 0;
+    if !is_shared_file(flags, fd) && !is_fixed {
+        // SAFETY: passed on.
+        return unsafe { address::mmap(at, len, prot, flags, fd, offset) }
+            .map(|at| at as *mut c_void)
+            .map_err(failed);
+    }
+    let changing = changing();
+    let mut gone = Vec::new();
+    if is_fixed && let Some(memory) = pages(at, len) {
+        // What lies there goes; what commits does so first.
+        make_room("mmap", &memory)?;
+        gone = table::remove(&memory);
+    }
+    let file = if is_shared_file(flags, fd) {
+        // SAFETY: the program's own descriptor, or one that is not open: then the call says so.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let identity = atomic::identity_of(fd).ok().flatten();
+        if let Some(image) = identity.and_then(atomic::of) {
+            // One image cannot serve the kernel's mapping too: no store of either would be seen by the other.
+            give_back(&image)?;
+        }
+        KernelFile::of(fd)
+    } else {
+        None
+    };
+    // SAFETY: passed on.
+    let start = unsafe { address::mmap(at, len, prot, flags, fd, offset) }.map_err(failed)?;
+    if let Some(file) = file
+        && let Some(memory) = pages(start, len)
+    {
+        file.mapped(offset as u64..offset as u64 + memory.len() as u64);
+        gone.extend(table::insert(memory, Place::Kernel(file, offset as u64)));
+    }
+    drop(changing);
+    Ok(start as *mut c_void)
+}
+
+/// # Safety
+///
+/// As [`super::mmap_atomic`].
+pub(super) unsafe fn mmap_atomic(
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+    options: &AtomicOptions,
+) -> Result<*mut c_void> {
+    let refuse = |kind, reason: &'static str| Err(Error::new(kind, "mmap", reason));
+    let invalid = |reason: &'static str| {
+        Err(Error::new(ErrorKind::InvalidInput, "mmap", reason)
+            .source_io(io::Error::from_raw_os_error(libc::EINVAL)))
+    };
+    if fd < 0 {
+        return Err(os_error("mmap", io::Error::from_raw_os_error(libc::EBADF)));
+    }
+    if len == 0 {
+        return invalid("a mapping has at least one byte");
+    }
+    if offset < 0 || !(offset as u64).is_multiple_of(page_size() as u64) {
+        return invalid("the offset is not on a page boundary");
+    }
+    if !is_shared_file(flags, fd) || flags & NOT_ATOMIC != 0 {
+        return refuse(ErrorKind::Unsupported, "the flags ask for what a private image cannot do");
+    }
+    // SAFETY: the program's own descriptor, or one that is not open: then the call says so.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let Some(identity) = atomic::identity_of(fd)? else {
+        return refuse(
+            ErrorKind::Unsupported,
+            "commits need a regular file with a name, since the journal stands beside it",
+        );
+    };
+    if !atomic::is_read_write(fd) {
+        return refuse(ErrorKind::Unsupported, "the descriptor does not allow reading and writing");
+    }
+    let Some(end) = (offset as u64).checked_add(len as u64) else {
+        return invalid("the end of the mapping is no offset");
+    };
+    let _changing = changing();
+    let bytes = offset as u64..end.next_multiple_of(page_size() as u64);
+    let known = atomic::of(identity);
+    let file = match known {
+        Some(file) => {
+            let overlaps = |window: &Window, memory: &Range<usize>| {
+                window.offset < bytes.end && bytes.start < window.offset + memory.len() as u64
+            };
+            if file.windows().iter().any(|(memory, window)| overlaps(window, memory)) {
+                let path = path_of(&file);
+                give_back(&file)?;
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "mmap",
+                    "this process has mapped the same bytes already; both mappings are the kernel's from here on, and commit nothing",
+                )
+                .path(path)
+                .advice("map each byte of a file once, or unmap it first"));
+            }
+            file
+        }
+        None => {
+            let is_mapped = |_: Range<usize>, place: &Place| match place {
+                Place::Kernel(file, _) if file.is(identity) => Some(()),
+                _ => None,
+            };
+            if !table::find(is_mapped).is_empty() {
+                return refuse(ErrorKind::Busy, "this process maps the file through the kernel already");
+            }
+            // SAFETY: passed on.
+            unsafe { atomic::open(fd, identity, bytes.end, options)? }
+        }
+    };
+    let Some(mut image) = file.image() else {
+        return refuse(ErrorKind::Busy, "the file is being unmapped");
+    };
+    let (base, reserved) = (image.base()?, image.reserved_bytes()?);
+    if bytes.end > reserved as u64 {
+        return refuse(
+            ErrorKind::Busy,
+            "the file was mapped when it was much shorter, and has no more addresses to grow into",
+        );
+    }
+    let memory = base + bytes.start as usize..base + bytes.end as usize;
+    let window = Window { file: std::sync::Arc::clone(&file), offset: bytes.start, prot };
+    table::insert(memory.clone(), Place::Atomic(window));
+    let len = image.len()?;
+    drop(image);
+    if prot & READ_WRITE != READ_WRITE {
+        protect::set(&memory, prot, base + len.next_multiple_of(page_size()))?;
+    }
+    Ok(memory.start as *mut c_void)
+}
+
+fn path_of(file: &AtomicFile) -> std::path::PathBuf {
+    file.image().and_then(|mut image| image.path().ok()).unwrap_or_default()
+}
+
+/// Before something else comes to lie there: what commits is given back, and what has a handle is not to be taken away.
+fn make_room(operation: &'static str, memory: &Range<usize>) -> Result<()> {
+    for (_, place) in table::parts(memory) {
+        match place {
+            Some(Place::Held(map)) if map.strong_count() > 0 => {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    operation,
+                    "the memory belongs to a map that the program has a handle of",
+                )
+                .source_io(io::Error::from_raw_os_error(libc::EINVAL))
+                .advice("close or resize it through its handle"));
+            }
+            Some(Place::Atomic(window)) => give_back(&window.file)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Commits everything, and puts the kernel's own mappings of the file where its windows are. Under `CHANGES`.
+fn give_back(file: &AtomicFile) -> Result<()> {
+    let Some(mut image) = file.image() else { return Ok(()) };
+    let path = image.path()?;
+    let opened = std::fs::File::options().read(true).write(true).open(&path);
+    let opened = opened.map_err(|error| Error::from_io("mmap", error).path(&path))?;
+    let kernel = KernelFile::of(std::os::fd::AsFd::as_fd(&opened));
+    // What was stored up to here. What comes next is little, and committed while nobody can store.
+    image.commit_all()?;
+    let windows = file.windows();
+    let base = image.base()?;
+    let len = image.len()?.next_multiple_of(page_size());
+    {
+        // SAFETY: the pages of the image are mapped and readable, and a thread that stores to them can wait.
+        let _frozen = unsafe { freeze::freeze(&(base..base + len)) }
+            .map_err(|error| Error::from_io("mmap", error).path(&path))?;
+        image.commit_frozen()?;
+        for (memory, window) in &windows {
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&opened);
+            // SAFETY: the window is the image's, whose pages hold what the file holds by now; it is given up just below.
+            let placed = unsafe {
+                address::mmap(memory.start, memory.len(), window.prot, flags, fd, window.offset as i64)
+            };
+            if let Err(error) = placed {
+                // Some windows may be the kernel's by now, and the others are not: no call could be right for both.
+                log::error!(
+                    "{}: {error} while the file was given back to the kernel: giving up",
+                    path.display()
+                );
+                std::process::abort();
+            }
+        }
+        for (memory, window) in &windows {
+            if let Some(kernel) = &kernel {
+                kernel.mapped(window.offset..window.offset + memory.len() as u64);
+                let place = Place::Kernel(std::sync::Arc::clone(kernel), window.offset);
+                table::insert(memory.clone(), place);
+            } else {
+                table::remove(memory);
+            }
+        }
+    }
+    log::warn!(
+        "{}: mapped in a way that one image cannot serve: from here on it is the kernel's, and msync is not atomic",
+        path.display()
+    );
+    let windows: Vec<_> = windows.into_iter().map(|(memory, _)| memory).collect();
+    image.give_up(&windows)
+}
+
+/// # Safety
+///
+/// As [`super::munmap`].
+pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
+    let failed = |error| os_error("munmap", error);
+    let memory = pages(at, len).filter(|memory| !memory.is_empty() && at.is_multiple_of(page_size()));
+    let Some(memory) = memory.filter(table::knows) else {
+        // SAFETY: passed on.
+        return unsafe { address::munmap(&(at..at.saturating_add(len))) }.map_err(failed);
+    };
+    let _changing = changing();
+    let parts = table::parts(&memory);
+    // First whatever can fail and leave everything as it is.
+    for (memory, place) in &parts {
+        match place {
+            Some(Place::Held(map)) if map.strong_count() > 0 => make_room("munmap", memory)?,
+            Some(Place::Atomic(window)) => {
+                if let Some(mut image) = window.file.image() {
+                    image.commit(window.offset..window.offset + memory.len() as u64)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut first = Ok(());
+    for (memory, place) in parts {
+        let gone = table::remove(&memory);
+        let result = match place {
+            Some(Place::Atomic(window)) => close_unused(&window.file),
+            // SAFETY: passed on.
+            _ => unsafe { address::munmap(&memory) }.map_err(failed),
+        };
+        drop(gone);
+        if first.is_ok() {
+            first = result;
+        }
+    }
+    first
+}
+
+/// Closes a file of which the program has no window any more. Under `CHANGES`.
+fn close_unused(file: &AtomicFile) -> Result<()> {
+    if !file.windows().is_empty() {
+        // The rest of the image lies at these addresses too, so they stay reserved.
+        return Ok(());
+    }
+    match file.image() {
+        Some(image) => image.close(),
+        None => Ok(()),
+    }
+}
+
+/// # Safety
+///
+/// As [`super::mremap`].
+pub(super) unsafe fn mremap(
+    old: usize,
+    old_len: usize,
+    new_len: usize,
+    flags: c_int,
+    new: usize,
+) -> Result<*mut c_void> {
+    let failed = |error| os_error("mremap", error);
+    let old_memory = pages(old, old_len.max(1)).unwrap_or(old..old);
+    let new_memory = pages(new, new_len).filter(|_| flags & libc::MREMAP_FIXED != 0).unwrap_or(0..0);
+    if !table::knows(&old_memory) && !table::knows(&new_memory) {
+        // SAFETY: passed on.
+        return unsafe { address::mremap(old, old_len, new_len, flags, new) }
+            .map(|at| at as *mut c_void)
+            .map_err(failed);
+    }
+    let _changing = changing();
+    make_room_for_move(&new_memory)?;
+    let mut parts = table::parts(&old_memory);
+    let place = match (parts.pop(), parts.is_empty()) {
+        (Some((_, place)), true) => place,
+        // Several mappings at once: the kernel refuses, or takes what it can (EFAULT, mremap(2)).
+        _ => return Err(failed(io::Error::from_raw_os_error(libc::EFAULT))),
+    };
+    match place {
+        Some(Place::Held(_)) => {
+            make_room("mremap", &old_memory)?;
+            Err(failed(io::Error::from_raw_os_error(libc::EFAULT)))
+        }
+        Some(Place::Atomic(window)) if old_len > 0 && flags & !libc::MREMAP_MAYMOVE == 0 => {
+            remap_window(&old_memory, window, new_len)
+        }
+        Some(Place::Atomic(window)) => {
+            // A second view of the same bytes, or a place of the program's choice.
+            give_back(&window.file)?;
+            // SAFETY: passed on.
+            unsafe { remap_kernel(old, old_len, new_len, flags, new) }
+        }
+        // SAFETY: passed on.
+        _ => unsafe { remap_kernel(old, old_len, new_len, flags, new) },
+    }
+}
+
+fn make_room_for_move(memory: &Range<usize>) -> Result<()> {
+    if memory.is_empty() { Ok(()) } else { make_room("mremap", memory) }
+}
+
+/// # Safety
+///
+/// As [`super::mremap`].
+unsafe fn remap_kernel(
+    old: usize,
+    old_len: usize,
+    new_len: usize,
+    flags: c_int,
+    new: usize,
+) -> Result<*mut c_void> {
+    let old_memory = pages(old, old_len.max(1)).unwrap_or(old..old);
+    let place = table::parts(&old_memory).into_iter().next().and_then(|(_, place)| place);
+    // SAFETY: passed on.
+    let at = unsafe { address::mremap(old, old_len, new_len, flags, new) }
+        .map_err(|error| os_error("mremap", error))?;
+    let stays = old_len == 0 || flags & libc::MREMAP_DONTUNMAP != 0;
+    if !stays {
+        drop(table::remove(&old_memory));
+    }
+    if let (Some(Place::Kernel(file, offset)), Some(memory)) = (place, pages(at, new_len)) {
+        file.mapped(offset..offset + memory.len() as u64);
+        drop(table::insert(memory, Place::Kernel(file, offset)));
+    }
+    Ok(at as *mut c_void)
+}
+
+/// In place, always: the image has addresses to grow into. Under `CHANGES`.
+fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result<*mut c_void> {
+    let invalid = || os_error("mremap", io::Error::from_raw_os_error(libc::EINVAL));
+    let new_memory = pages(memory.start, new_len).filter(|new| !new.is_empty()).ok_or_else(invalid)?;
+    if new_memory.end < memory.end {
+        let cut = new_memory.end..memory.end;
+        if let Some(mut image) = window.file.image() {
+            let start = window.offset + new_memory.len() as u64;
+            image.commit(start..start + cut.len() as u64)?;
+        }
+        drop(table::remove(&cut));
+        return Ok(memory.start as *mut c_void);
+    }
+    let grown = memory.end..new_memory.end;
+    let Some(mut image) = window.file.image() else { return Err(invalid()) };
+    let end = image.base()? + image.reserved_bytes()?;
+    let is_taken = !grown.is_empty() && table::knows(&grown);
+    if new_memory.end > end || is_taken {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            "mremap",
+            "the image has no more addresses to grow into, or they are another mapping of the same file",
+        )
+        .source_io(io::Error::from_raw_os_error(libc::ENOMEM))
+        .path(image.path()?)
+        .advice("unmap it and map it again"));
+    }
+    let len = image.len()?;
+    let (base, prot) = (image.base()?, window.prot);
+    drop(image);
+    drop(table::insert(new_memory.clone(), Place::Atomic(window)));
+    if prot & READ_WRITE != READ_WRITE {
+        protect::set(&grown, prot, base + len.next_multiple_of(page_size()))?;
+    }
+    Ok(memory.start as *mut c_void)
+}

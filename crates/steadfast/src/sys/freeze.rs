@@ -1,0 +1,126 @@
+//! Memory that nobody stores to for a moment, although other threads would.
+//!
+//! The pages are made read-only; a thread that stores to them faults, and waits in a SIGSEGV handler until they may be stored to again,
+//! or are something else. Then its store is made.
+//!
+//! # Safety
+//!
+//! This file is trusted with a SIGSEGV handler, which touches atomics and sleeps, and with the protection of memory that its caller
+//! names.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::address;
+
+/// One at a time.
+static ONE: Mutex<()> = Mutex::new(());
+static IS_FROZEN: AtomicBool = AtomicBool::new(false);
+/// What is frozen, or was last.
+static START: AtomicUsize = AtomicUsize::new(0);
+static END: AtomicUsize = AtomicUsize::new(0);
+/// A thread may have faulted while it was frozen and come to the handler later: until then it just looks again.
+static LATE_UNTIL_MS: AtomicU64 = AtomicU64::new(0);
+const LATE_MS: u64 = 1_000;
+
+/// Whoever was asked before, as the kernel told. Written under `ONE`, before the handler can be called.
+static mut BEFORE: libc::sigaction = EMPTY;
+// SAFETY: a structure of numbers, of which all zeros are a value (`SIG_DFL`, no flags).
+const EMPTY: libc::sigaction = unsafe { std::mem::zeroed() };
+
+/// Memory that is frozen until this is dropped. The handler stays, for those who are late; it hands on what is not its own.
+pub(crate) struct Frozen {
+    _one: MutexGuard<'static, ()>,
+}
+
+/// Freezes the memory.
+///
+/// # Safety
+///
+/// It is mapped and readable, and whoever stores to it can wait.
+pub(crate) unsafe fn freeze(memory: &Range<usize>) -> io::Result<Frozen> {
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    install()?;
+    START.store(memory.start, Ordering::SeqCst);
+    END.store(memory.end, Ordering::SeqCst);
+    IS_FROZEN.store(true, Ordering::SeqCst);
+    let frozen = Frozen { _one: one };
+    // SAFETY: passed on; a store that comes from here on waits.
+    unsafe { address::mprotect(memory, libc::PROT_READ)? };
+    Ok(frozen)
+}
+
+/// Sees to it that the handler is asked first. Under `ONE`.
+fn install() -> io::Result<()> {
+    let mut action = EMPTY;
+    action.sa_sigaction = wait as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+    let mut now = EMPTY;
+    // SAFETY: the structure lives across the call, which changes nothing else.
+    let asked = unsafe { libc::sigaction(libc::SIGSEGV, std::ptr::null(), &raw mut now) };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if now.sa_sigaction == action.sa_sigaction {
+        return Ok(());
+    }
+    // SAFETY: `ONE` is held, and the handler that reads it is not installed.
+    unsafe { BEFORE = now };
+    // SAFETY: the structure lives across the call; the handler keeps to what one may do.
+    match unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        LATE_UNTIL_MS.store(now_ms() + LATE_MS, Ordering::SeqCst);
+        IS_FROZEN.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Async-signal-safe.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+}
+
+extern "C" fn wait(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel hands a handler with SA_SIGINFO a whole structure.
+    let what = unsafe { *info };
+    // SAFETY: a SIGSEGV that the kernel raised carries an address; of one that was sent this is some number.
+    let at = unsafe { what.si_addr() } as usize;
+    let is_ours = what.si_code > 0 && START.load(Ordering::SeqCst) <= at && at < END.load(Ordering::SeqCst);
+    if is_ours && IS_FROZEN.load(Ordering::SeqCst) {
+        while IS_FROZEN.load(Ordering::SeqCst) {
+            let _woken = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000 });
+        }
+        return;
+    }
+    if is_ours && now_ms() < LATE_UNTIL_MS.load(Ordering::SeqCst) {
+        return;
+    }
+    // SAFETY: written before this handler was installed, and changed by nobody while it is.
+    let before = unsafe { BEFORE };
+    let handler = before.sa_sigaction;
+    if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
+        // The fault comes again, and ends the process as it would have.
+        let default = EMPTY;
+        // SAFETY: the structure lives across the call.
+        unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
+    } else if before.sa_flags & libc::SA_SIGINFO != 0 {
+        // SAFETY: whoever installed it with SA_SIGINFO gave a function of this type.
+        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+            unsafe { std::mem::transmute(handler) };
+        handler(signal, info, context);
+    } else {
+        // SAFETY: whoever installed it without SA_SIGINFO gave a function of this type.
+        let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
+        handler(signal);
+    }
+}
