@@ -109,7 +109,9 @@ fn is_refused(to: c_int) -> bool {
         return false;
     }
     inside::quietly(|| {
-        log::warn!("dup2: descriptor {to} belongs to this library and cannot be replaced; use another number");
+        log::warn!(
+            "dup2: descriptor {to} belongs to this library and cannot be replaced; use another number"
+        );
     });
     inside::set_errno(libc::EBUSY);
     true

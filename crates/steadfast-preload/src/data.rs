@@ -199,8 +199,8 @@ fn put(fd: c_int, parts: &[iovec], offset: Offset, flags: c_int) -> Option<ssize
             Err(errno) => return Some(Err(errno)),
             Ok(written) => written,
         };
-        // O_SYNC contains O_DSYNC.
-        if open.contains(OFlags::DSYNC) || flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
+        // O_SYNC contains it. (The flag of that name in rustix asks for all of O_SYNC.)
+        if open.bits() as c_int & libc::O_DSYNC != 0 || flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
             return Some(posix::file::sync(fd)?.map(|()| written).map_err(|error| failed(&error)));
         }
         Some(Ok(written))

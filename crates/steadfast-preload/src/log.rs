@@ -39,7 +39,9 @@ pub(crate) fn start() {
         }
     }
     // A panic is turned into an error of the call (`inside.rs`); this says which.
-    std::panic::set_hook(Box::new(|panic| log::error!("a fault of this library, not of the program: {panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("a fault of this library, not of the program: {panic}")
+    }));
 }
 
 struct Lines;

@@ -190,7 +190,9 @@ fn remap(
 
 fn sync(address: *mut c_void, len: usize, flags: c_int) -> Result<(), c_int> {
     posix::msync(address, len, flags, Rules::Linux).map_err(|error| failed(&error))?;
-    log::debug!("msync of {len} bytes at {address:p}: committed, or written out where it is the kernel's mapping");
+    log::debug!(
+        "msync of {len} bytes at {address:p}: committed, or written out where it is the kernel's mapping"
+    );
     Ok(())
 }
 
@@ -203,7 +205,10 @@ fn advise(address: *mut c_void, len: usize, advice: c_int) -> Result<(), c_int> 
 /// What the program is told. What it cannot be told in an errno is said in a line.
 pub(crate) fn failed(error: &Error) -> c_int {
     match error.kind() {
-        ErrorKind::InvalidInput | ErrorKind::OutOfRange | ErrorKind::PermissionDenied | ErrorKind::NotFound => {
+        ErrorKind::InvalidInput
+        | ErrorKind::OutOfRange
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotFound => {
             log::debug!("{error}");
         }
         _ => log::warn!("{error}"),

@@ -86,8 +86,9 @@ impl Settings {
     /// Are shared mappings of the file to be atomic? Never of a file that has a name of a journal.
     pub(crate) fn matches(&self, path: &Path) -> bool {
         let bytes = path.as_os_str().as_bytes();
-        let is_companion =
-            [&b".steadfast"[..], b".steadfast.fresh", b".steadfast.copy"].iter().any(|end| bytes.ends_with(end));
+        let is_companion = [&b".steadfast"[..], b".steadfast.fresh", b".steadfast.copy"]
+            .iter()
+            .any(|end| bytes.ends_with(end));
         if is_companion || self.patterns.is_empty() {
             return false;
         }

@@ -19,7 +19,9 @@ extern "C" fn at_start() {
     inside::quietly(|| {
         log::start();
         if !owned::start() {
-            ::log::warn!("another part of this program watches the library's descriptors: they are not guarded");
+            ::log::warn!(
+                "another part of this program watches the library's descriptors: they are not guarded"
+            );
         }
         ends::start();
     });

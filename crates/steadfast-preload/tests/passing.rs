@@ -212,7 +212,9 @@ fn the_log_says_what_is_done_where_it_is_asked_to() {
     let said = fs::read_to_string(&log).unwrap();
     assert!(said.contains("/a.bin: converted") && said.contains("debug: "), "{said}");
     let said = said_of_a_mapping(&[atomic, ("STEADFAST_LOG", "/nonexistent/log")]);
-    assert!(said.starts_with("steadfast: ") && said.lines().count() == 1 && said.contains("/nonexistent/log"));
+    assert!(
+        said.starts_with("steadfast: ") && said.lines().count() == 1 && said.contains("/nonexistent/log")
+    );
 }
 
 #[test]

@@ -214,6 +214,7 @@ static long act(char *line) {
 
 int main(void) {
     char line[1 << 16];
+    closefrom(3); /* What came from whoever started it. */
     while (fgets(line, sizeof line, stdin)) {
         text[0] = 0;
         errno = UNTOUCHED;

@@ -173,6 +173,12 @@ impl Actor {
         (rest, status, fs::read_to_string(&self.stderr).unwrap())
     }
 
+    /// Ends its input, and with it `main`; how it ended.
+    pub(crate) fn runs_out(mut self) -> ExitStatus {
+        self.input = None;
+        self.child.wait().unwrap()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
