@@ -2,7 +2,7 @@
 
 /// What the standard library and the rest of this library call of what is exported here. In those objects a call of `close` becomes one
 /// of `__wrap_close`, which stands in `shim.c` and is the kernel's.
-const OWN_CALLS: [&str; 34] = [
+const OWN_CALLS: [&str; 38] = [
     "close",
     "copy_file_range",
     "dup2",
@@ -10,9 +10,13 @@ const OWN_CALLS: [&str; 34] = [
     "fallocate",
     "fallocate64",
     "fdatasync",
+    "fstat",
+    "fstat64",
     "fsync",
     "ftruncate",
     "ftruncate64",
+    "lseek",
+    "lseek64",
     "madvise",
     "mmap",
     "mmap64",

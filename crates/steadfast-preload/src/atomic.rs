@@ -154,7 +154,7 @@ impl File {
         const TMPFS: i64 = 0x0102_1994;
         const RAMFS: i64 = 0x8584_58f6;
         self.path.as_os_str().as_bytes().starts_with(b"/memfd:")
-            || rustix::fs::statfs(&self.path).is_ok_and(|found| matches!(found.f_type as i64, TMPFS | RAMFS))
+            || rustix::fs::statfs(&self.path).is_ok_and(|found| matches!(found.f_type, TMPFS | RAMFS))
     }
 }
 

@@ -1,9 +1,9 @@
-//! Calls that change a file's length or its blocks, and those that make it durable.
+//! Calls that change a file's length or its blocks, those that tell it, and those that make it durable.
 //!
 //! # Safety
 //!
 //! This file is trusted with the exported names, whose signatures are those of the C library's headers, and with their arguments, which
-//! it hands on.
+//! it hands on; and with one field of the `struct stat` that the program gives a call to fill.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int};
@@ -58,6 +58,32 @@ exported! { [posix_fallocate, posix_fallocate64] (fd: c_int, offset: off_t, len:
     }
 } }
 
+// Until the next commit an image that a write made longer is longer than its plain file.
+
+exported! { [fstat, fstat64] (fd: c_int, stat: *mut libc::stat) -> c_int = {
+    // SAFETY: the program's arguments, as they came.
+    let done = unsafe { real::fstat(fd, stat) };
+    // SAFETY: it was filled if `done` says so.
+    unsafe { with_length(done, fd, stat) }
+} }
+
+exported! { [__fxstat, __fxstat64] (version: c_int, fd: c_int, stat: *mut libc::stat) -> c_int = {
+    // SAFETY: the program's arguments, as they came.
+    let done = unsafe { real::__fxstat(version, fd, stat) };
+    // SAFETY: it was filled if `done` says so.
+    unsafe { with_length(done, fd, stat) }
+} }
+
+exported! { [lseek, lseek64] (fd: c_int, offset: off_t, whence: c_int) -> off_t = {
+    if whence == libc::SEEK_END && let Some(len) = length(fd) {
+        // What overflows is refused by the kernel, as a negative offset.
+        // SAFETY: numbers.
+        return unsafe { real::lseek(fd, len.checked_add(offset).unwrap_or(-1), libc::SEEK_SET) };
+    }
+    // SAFETY: numbers, as they came.
+    unsafe { real::lseek(fd, offset, whence) }
+} }
+
 exported! { [fsync] (fd: c_int) -> c_int = {
     match synced(fd, "fsync") {
         Some(done) => status(done),
@@ -73,6 +99,28 @@ exported! { [fdatasync] (fd: c_int) -> c_int = {
         None => unsafe { real::fdatasync(fd) },
     }
 } }
+
+/// Of the image, if there is one.
+fn length(fd: c_int) -> Option<off_t> {
+    if !atomic::concerns_us() {
+        return None;
+    }
+    let len = inside::answer(|| posix::file::len(atomic::file(fd)?).map(Ok));
+    len.and_then(Result::ok).and_then(|len| off_t::try_from(len).ok())
+}
+
+/// # Safety
+///
+/// Where `done` is 0, `stat` is a structure that the program gave and fstat(2) has filled.
+unsafe fn with_length(done: c_int, fd: c_int, stat: *mut libc::stat) -> c_int {
+    if done == 0
+        && let Some(len) = length(fd)
+    {
+        // SAFETY: the caller's promise.
+        unsafe { (*stat).st_size = len };
+    }
+    done
+}
 
 fn status(done: Result<(), c_int>) -> c_int {
     if done.is_ok() { 0 } else { -1 }

@@ -177,6 +177,12 @@ real! {
         libc::syscall(libc::SYS_splice, from as c_long, from_at, to as c_long, to_at, len, c_long::from(flags)) as ssize_t
     }
 
+    lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+        libc::syscall(libc::SYS_lseek, fd as c_long, offset, whence as c_long) as off_t
+    }
+    fstat(fd: c_int, stat: *mut libc::stat) -> c_int { libc::syscall(libc::SYS_fstat, fd as c_long, stat) as c_int }
+    __fxstat(version: c_int, fd: c_int, stat: *mut libc::stat) -> c_int { fstat_of_any_version(version, fd, stat) }
+
     ftruncate(fd: c_int, len: off_t) -> c_int { libc::syscall(libc::SYS_ftruncate, fd as c_long, len) as c_int }
     truncate(path: *const c_char, len: off_t) -> c_int { libc::syscall(libc::SYS_truncate, path, len) as c_int }
     fallocate(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int {
@@ -223,6 +229,16 @@ real! {
 unsafe fn not_there<T>(_arguments: T) -> c_int {
     crate::inside::set_errno(libc::ENOSYS);
     -1
+}
+
+/// There is one version of the structure on 64-bit systems, which has had several numbers.
+///
+/// # Safety
+///
+/// As fstat(2).
+unsafe fn fstat_of_any_version(_version: c_int, fd: c_int, stat: *mut libc::stat) -> c_int {
+    // SAFETY: the caller's structure.
+    unsafe { fstat(fd, stat) }
 }
 
 /// Not every architecture has the older call.

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -44,6 +45,9 @@ BOTH(ssize_t, pwritev, (int fd, const struct iovec *parts, int count, off_t at),
      syscall(SYS_pwritev, fd, parts, (long)count, at, 0L))
 BOTH(int, ftruncate, (int fd, off_t len), (int)syscall(SYS_ftruncate, fd, len))
 BOTH(int, fallocate, (int fd, int mode, off_t at, off_t len), (int)syscall(SYS_fallocate, fd, (long)mode, at, len))
+BOTH(off_t, lseek, (int fd, off_t offset, int whence), syscall(SYS_lseek, fd, offset, (long)whence))
+/* The kernel's structure is the C library's there. */
+BOTH(int, fstat, (int fd, struct stat *stat), (int)syscall(SYS_fstat, fd, stat))
 BOTH(void *, mmap, (void *address, size_t len, int prot, int flags, int fd, off_t at),
      (void *)syscall(SYS_mmap, address, len, (long)prot, (long)flags, (long)fd, at))
 

@@ -205,9 +205,12 @@ fn appending_goes_to_the_end() {
     let fd = actor.works("open a.bin rw+append");
     assert_eq!(actor.works(&format!("write {fd} tail")), 4);
     assert_eq!(actor.works(&format!("pwrite {fd} 0 more")), 4, "as Linux has it");
+    for (call, expected) in [("size", LEN + 8), ("tell", LEN + 4), ("end", LEN + 8)] {
+        assert_eq!(actor.works(&format!("{call} {fd}")), expected as i64, "{call}, before a commit");
+    }
     actor.works(&format!("fsync {fd}"));
     assert_eq!(plain(&path, LEN, 8), "tailmore");
-    assert_eq!(actor.works(&format!("tell {fd}")), LEN as i64 + 4);
+    assert_eq!(actor.works(&format!("size {fd}")), LEN as i64 + 8);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use stage::{Actor, UNTOUCHED, actors, folder, library, plain, under, zeros};
 const NAMES: &str = "mmap mmap64 munmap mremap mprotect msync madvise posix_madvise open open64 openat openat64 __open_2 __open64_2 \
     __openat_2 __openat64_2 creat creat64 close close_range closefrom dup2 dup3 pwrite pwrite64 pwritev pwritev64 pwritev2 pwritev64v2 \
     write writev pread pread64 preadv preadv64 preadv2 preadv64v2 read readv ftruncate ftruncate64 truncate truncate64 fallocate \
-    fallocate64 posix_fallocate posix_fallocate64 fsync fdatasync copy_file_range sendfile sendfile64 splice _exit _Exit execve execv \
+    fallocate64 posix_fallocate posix_fallocate64 fsync fdatasync fstat fstat64 __fxstat __fxstat64 lseek lseek64 copy_file_range sendfile sendfile64 splice _exit _Exit execve execv \
     execvp execvpe execveat fexecve execl execlp execle";
 
 #[test]
