@@ -74,6 +74,14 @@ pub(crate) fn map(request: &Request) -> Found {
         return Found::Passed;
     };
     if !file.is_read_write {
+        if settings.strict && descriptor(request.fd).is_some_and(posix::file::is_atomic) {
+            log::warn!(
+                "{}: not mapped: it is mapped atomically, and one image cannot serve a mapping for reading alone as well; open it for \
+                 reading and writing",
+                file.path.display()
+            );
+            return Found::Refused(libc::EBUSY);
+        }
         log::info!("{}: passed on: its descriptor is for reading alone", file.path.display());
         return Found::Passed;
     }

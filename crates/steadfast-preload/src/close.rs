@@ -11,7 +11,7 @@ use std::ffi::{c_int, c_uint};
 use crate::{inside, owned, real};
 
 exported! { [close] (fd: c_int) -> c_int = {
-    if inside::is_here() || !owned::any() {
+    if !owned::any() || inside::is_here() {
         // SAFETY: a number, as it came.
         return unsafe { real::close(fd) };
     }

@@ -3,7 +3,7 @@
 //! Warnings go to standard error, beginning `steadfast: `. With `STEADFAST_LOG` everything goes to the place that it names, and warnings
 //! to standard error as well.
 
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -29,8 +29,7 @@ pub(crate) fn start() {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
         match rustix::fs::open(path, flags, Mode::from_raw_mode(0o666)) {
             Ok(file) => {
-                owned::note(file.as_raw_fd());
-                FILE.store(file.into_raw_fd(), Ordering::Release);
+                FILE.store(owned::kept(file).into_raw_fd(), Ordering::Release);
             }
             Err(error) => log::warn!(
                 "STEADFAST_LOG: {}: {error}; name a file that can be written, or stderr",

@@ -18,7 +18,7 @@
 
 use std::ffi::c_int;
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -26,6 +26,8 @@ use rustix::fs::{FileType, Stat};
 
 /// The most that a process can have by default (`fs.nr_open`). What lies above is not guarded.
 const DESCRIPTORS: usize = 1 << 20;
+/// Most programs never get so far, and most limits do.
+const NUMBER_MIN: c_int = 512;
 const WORD_BITS: usize = u64::BITS as usize;
 
 static TABLE: [AtomicU64; DESCRIPTORS / WORD_BITS] = [const { AtomicU64::new(0) }; DESCRIPTORS / WORD_BITS];
@@ -45,11 +47,30 @@ pub(crate) fn start() -> bool {
     // SAFETY: a pointer to a function of C, as large and aligned as this; both sides use it as an atomic.
     let place = unsafe { &steadfast_may_close };
     place.store(may_close as extern "C" fn(c_int) -> c_int as *mut (), Ordering::Release);
-    steadfast::descriptors::watch(|fd| note(std::os::fd::AsRawFd::as_raw_fd(&fd)))
+    steadfast::descriptors::watch(kept)
 }
 
-/// One more.
-pub(crate) fn note(fd: c_int) {
+/// One more, to be known and to be far from the numbers that programs count on: what is written to a standard output that was closed must
+/// not come to stand in a journal.
+pub(crate) fn kept(fd: OwnedFd) -> OwnedFd {
+    note(fd.as_raw_fd());
+    if fd.as_raw_fd() >= NUMBER_MIN {
+        return fd;
+    }
+    // Where the limit does not reach so far, at least those of the standard streams are left free.
+    let moved = [NUMBER_MIN, libc::STDERR_FILENO + 1]
+        .into_iter()
+        .find_map(|least| rustix::io::fcntl_dupfd_cloexec(&fd, least).ok());
+    match moved {
+        Some(moved) => {
+            note(moved.as_raw_fd());
+            moved
+        }
+        None => fd,
+    }
+}
+
+fn note(fd: c_int) {
     let me = pid();
     if PROCESS.swap(me, Ordering::AcqRel) != me {
         // The first of this process: a child has no use for its parent's.

@@ -114,6 +114,24 @@ fn putting_a_descriptor_over_one_of_the_librarys_is_refused_with_a_line() {
     }
 }
 
+/// A program whose standard streams are closed gets their numbers with the next files that it opens itself, and nothing of ours does.
+#[test]
+fn the_library_takes_no_number_that_programs_count_on() {
+    let dir = folder();
+    let path = zeros(dir.path(), "a.bin", LEN);
+    let mut actor = Actor::atomic(dir.path());
+    let fd = actor.works("open a.bin rw");
+    actor.works("close 2");
+    let map = actor.works(&format!("map {fd} 0 {LEN} rw shared"));
+    actor.works(&format!("store {map} 0 hello"));
+    actor.works(&format!("sync {map}"));
+    assert_eq!(actor.works("open other rw+creat"), 2, "the lowest number that is free");
+    assert_eq!(actor.works("open a.bin r"), fd + 1);
+    assert!(open_in(&actor).into_iter().all(|(number, _)| number <= fd + 1 || number >= 512));
+    actor.kill();
+    assert_eq!(recovered(&path, 0, 5), "hello");
+}
+
 #[test]
 fn python_closes_a_range_and_goes_on() {
     let dir = folder();
