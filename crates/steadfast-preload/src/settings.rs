@@ -83,16 +83,9 @@ impl Settings {
         }
     }
 
-    /// Are shared mappings of the file to be atomic? Never of a file that has a name of a journal.
+    /// Are shared mappings of the file to be atomic?
     pub(crate) fn matches(&self, path: &Path) -> bool {
-        let bytes = path.as_os_str().as_bytes();
-        let is_companion = [&b".steadfast"[..], b".steadfast.fresh", b".steadfast.copy"]
-            .iter()
-            .any(|end| bytes.ends_with(end));
-        if is_companion || self.patterns.is_empty() {
-            return false;
-        }
-        let Ok(name) = CString::new(bytes) else { return false };
+        let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return false };
         self.patterns.iter().any(|pattern| {
             // SAFETY: both are C strings, which live across the call.
             let compared = unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), 0) };
