@@ -17,7 +17,7 @@ use steadfast::posix::{self, Rules};
 use steadfast::{Error, ErrorKind};
 
 use crate::atomic::{self, Found};
-use crate::{inside, ranges, real};
+use crate::{inside, ranges, real, start};
 
 exported! { [mmap, mmap64] (
     address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t
@@ -136,6 +136,7 @@ impl Request {
         if !is_known && !self.replaces_known() {
             return None;
         }
+        start::ensure();
         if is_known {
             match atomic::map(self) {
                 Found::Mapped(at) => return Some(Ok(self.made(at, true))),

@@ -15,7 +15,7 @@ use libc::mode_t;
 use rustix::fs::{CWD, Mode, OFlags};
 use steadfast::{ErrorKind, Resolution, posix};
 
-use crate::{atomic, inside, real, settings};
+use crate::{atomic, inside, real, settings, start};
 
 exported! { [open, open64] (path: *const c_char, flags: c_int, mode: mode_t) -> c_int = {
     // SAFETY: the program's arguments, as they came.
@@ -104,6 +104,7 @@ pub(crate) fn prepare(folder: c_int, path: *const c_char, follow: bool) -> Optio
     if !settings::get().matches(path) {
         return None;
     }
+    start::ensure();
     if atomic::any() && posix::file::is_atomic(file.as_fd()) {
         return Some(Ok(Ready::Mapped));
     }

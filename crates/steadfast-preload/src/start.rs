@@ -1,11 +1,12 @@
-//! What happens when the library is loaded: before any call of the program's `main`, and after those of other libraries that begin earlier.
+//! What happens once: when the library is loaded, or when something is first mapped. The dynamic linker runs the constructors of other
+//! libraries before those of one that is preloaded.
 //!
 //! # Safety
 //!
 //! This file is trusted with a place among the library's constructors.
-//!
-//! Nothing depends on it having run but what is said and what is guarded: every call works before.
 #![allow(unsafe_code)]
+
+use std::sync::Once;
 
 use crate::{ends, inside, log, owned, real, settings};
 
@@ -16,7 +17,13 @@ static AT_START: extern "C" fn() = at_start;
 extern "C" fn at_start() {
     real::find_all();
     settings::has_patterns();
-    inside::quietly(|| {
+    inside::quietly(ensure);
+}
+
+/// To be called inside (`inside.rs`), before anything is mapped, recovered or said.
+pub(crate) fn ensure() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
         log::start();
         if !owned::start() {
             ::log::warn!(

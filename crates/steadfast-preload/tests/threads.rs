@@ -105,6 +105,50 @@ fn many_threads_store_write_read_and_sync_and_nothing_is_lost() {
     }
 }
 
+/// They run before this library's own constructor.
+#[test]
+fn what_constructors_of_other_libraries_map_is_known_and_guarded() {
+    const LIBRARY: &str = r#"
+        #include <fcntl.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        char *early;
+        __attribute__((constructor)) static void begin(void) {
+            int fd = open("a.bin", O_RDWR);
+            early = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            close(fd);
+        }"#;
+    const SOURCE: &str = r#"
+        #define _GNU_SOURCE
+        #include <signal.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        extern char *early;
+        int main(void) {
+            if (early == MAP_FAILED || close_range(3, ~0U, 0)) return 1;
+            memcpy(early, "hello", 5);
+            if (msync(early, 4096, MS_SYNC)) return 2;
+            memcpy(early, "never", 5);
+            return kill(getpid(), 9);
+        }"#;
+    let dir = folder();
+    let path = zeros(dir.path(), "a.bin", 4096);
+    std::fs::write(dir.path().join("early.c"), LIBRARY).unwrap();
+    std::fs::write(dir.path().join("program.c"), SOURCE).unwrap();
+    for arguments in [
+        &["-shared", "-fPIC", "-o", "libearly.so", "early.c"][..],
+        &["-o", "program", "program.c", "-L.", "-learly", "-Wl,-rpath,$ORIGIN"],
+    ] {
+        assert!(Command::new("cc").args(arguments).current_dir(dir.path()).status().unwrap().success());
+    }
+    let settings = [("STEADFAST_ATOMIC", "*.bin"), ("STEADFAST_LOG", "log")];
+    let said = under(dir.path().join("program"), &settings).current_dir(dir.path()).output().unwrap();
+    assert_eq!((said.status.code(), said.stderr.len()), (None, 0), "{said:?}");
+    assert!(std::fs::read_to_string(dir.path().join("log")).unwrap().contains("converted"));
+    assert_eq!(stage::recovered(&path, 0, 5), "hello");
+}
+
 /// The shared memory of its write-ahead log is a mapped file, with record locks of the program's on it.
 #[test]
 fn databases_that_lock_their_mapped_files_work_beside_each_other() {
