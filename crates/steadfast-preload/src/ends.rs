@@ -4,7 +4,7 @@
 //!
 //! This file is trusted with the exported names, whose signatures are those of the C library's headers; with jumps to the functions of
 //! `shim.c` that take the same arguments (they are variadic, which Rust cannot be: a jump leaves registers and stack as they are); with
-//! a place among the library's destructors; and with `__cxa_at_quick_exit`, of the C++ ABI.
+//! `__cxa_atexit` and `__cxa_at_quick_exit`, of the C++ ABI.
 //!
 //! A child that was forked, by vfork(2) too, commits nothing: the mappings are its parent's.
 #![allow(unsafe_code)]
@@ -80,6 +80,11 @@ unsafe extern "C" {
     fn steadfast_execl(path: *const c_char, first: *const c_char, ...) -> c_int;
     fn steadfast_execlp(file: *const c_char, first: *const c_char, ...) -> c_int;
     fn steadfast_execle(path: *const c_char, first: *const c_char, ...) -> c_int;
+    fn __cxa_atexit(
+        function: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+        library: *mut c_void,
+    ) -> c_int;
     fn __cxa_at_quick_exit(function: extern "C" fn(*mut c_void), library: *mut c_void) -> c_int;
 }
 
@@ -102,12 +107,8 @@ jumps! {
     execle => steadfast_execle
 }
 
-/// For `exit`, and the end of `main`: among the destructors of libraries, so after the program's own and all that it registered.
-#[used]
-#[unsafe(link_section = ".fini_array")]
-static AT_EXIT: extern "C" fn() = at_exit;
-
-extern "C" fn at_exit() {
+/// For `exit`, and the end of `main`.
+extern "C" fn at_exit(_: *mut c_void) {
     let _ = commit_all("exit");
 }
 
@@ -115,9 +116,12 @@ extern "C" fn at_quick_exit(_: *mut c_void) {
     let _ = commit_all("quick_exit");
 }
 
-/// From here on `quick_exit` commits as well: after what the program registers for it.
+/// From here on `exit` and `quick_exit` commit as well, after what the program registers for them. What is registered first is called last,
+/// and that is before `main`, where the C library registers the destructors of all libraries.
 pub(crate) fn start() {
-    // SAFETY: a function of this library, which is never unloaded; null stands for no library in particular.
+    // SAFETY: a function of this library, which is never unloaded; null stands for no argument, and for no library in particular.
+    unsafe { __cxa_atexit(at_exit, std::ptr::null_mut(), std::ptr::null_mut()) };
+    // SAFETY: as above.
     unsafe { __cxa_at_quick_exit(at_quick_exit, std::ptr::null_mut()) };
 }
 

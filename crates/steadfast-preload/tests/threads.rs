@@ -105,9 +105,9 @@ fn many_threads_store_write_read_and_sync_and_nothing_is_lost() {
     }
 }
 
-/// They run before this library's own constructor.
+/// Constructors of other libraries run before this library's own, and their destructors after it.
 #[test]
-fn what_constructors_of_other_libraries_map_is_known_and_guarded() {
+fn what_other_libraries_do_before_and_after_is_known_and_committed() {
     const LIBRARY: &str = r#"
         #include <fcntl.h>
         #include <sys/mman.h>
@@ -117,7 +117,8 @@ fn what_constructors_of_other_libraries_map_is_known_and_guarded() {
             int fd = open("a.bin", O_RDWR);
             early = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
             close(fd);
-        }"#;
+        }
+        __attribute__((destructor)) static void end(void) { early[100] = 'D'; }"#;
     const SOURCE: &str = r#"
         #define _GNU_SOURCE
         #include <signal.h>
@@ -125,10 +126,11 @@ fn what_constructors_of_other_libraries_map_is_known_and_guarded() {
         #include <sys/mman.h>
         #include <unistd.h>
         extern char *early;
-        int main(void) {
+        int main(int count, char **arguments) {
             if (early == MAP_FAILED || close_range(3, ~0U, 0)) return 1;
             memcpy(early, "hello", 5);
             if (msync(early, 4096, MS_SYNC)) return 2;
+            if (count == 1) return 0;
             memcpy(early, "never", 5);
             return kill(getpid(), 9);
         }"#;
@@ -144,8 +146,12 @@ fn what_constructors_of_other_libraries_map_is_known_and_guarded() {
     }
     let settings = [("STEADFAST_ATOMIC", "*.bin"), ("STEADFAST_LOG", "log")];
     let said = under(dir.path().join("program"), &settings).current_dir(dir.path()).output().unwrap();
-    assert_eq!((said.status.code(), said.stderr.len()), (None, 0), "{said:?}");
     assert!(std::fs::read_to_string(dir.path().join("log")).unwrap().contains("converted"));
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    assert_eq!(stage::recovered(&path, 100, 1), "D");
+    let said =
+        under(dir.path().join("program"), &settings).arg("killed").current_dir(dir.path()).output().unwrap();
+    assert_eq!((said.status.code(), said.stderr.len()), (None, 0), "{said:?}");
     assert_eq!(stage::recovered(&path, 0, 5), "hello");
 }
 
