@@ -8,6 +8,7 @@ pub(crate) mod guard;
 pub(crate) mod load;
 pub(crate) mod memory;
 pub(crate) mod open;
+pub(crate) mod programs;
 pub(crate) mod recovery;
 pub(crate) mod search;
 pub(crate) mod sparse;

@@ -137,6 +137,21 @@ enum Bench {
         #[arg(long, default_value = "9", value_parser = positive)]
         rounds: usize,
     },
+    /// Flushes of programs that were not made for it: Python, NumPy, Java, LMDB
+    Programs {
+        /// Pages changed by a flush
+        #[arg(long, value_delimiter = ',', default_value = "1,16,256", value_parser = positive)]
+        pages: Vec<usize>,
+        /// Rounds: each starts every program once more, under each library
+        #[arg(long, default_value = "3", value_parser = positive)]
+        rounds: usize,
+        /// Only these programs
+        #[arg(long, value_delimiter = ',', value_enum)]
+        only: Vec<::programs::Program>,
+        /// The library to put under them (libsteadfast_preload.so); without it the kernel's mapping is timed alone
+        #[arg(long, value_name = "PATH")]
+        preload: Option<PathBuf>,
+    },
     /// The machine, and how each system is set up
     About,
     /// The part of `recovery` that dies
@@ -180,6 +195,9 @@ fn run(cli: &Cli) -> Result<()> {
         Bench::Threads { threads, rounds } => benches::threads::run(scale, threads, *rounds)?,
         Bench::Memory { seconds } => benches::memory::run(scale, *seconds)?,
         Bench::Open { rounds } => benches::open::run(scale, *rounds)?,
+        Bench::Programs { pages, rounds, only, preload } => {
+            benches::programs::run(scale, pages, *rounds, only, preload.as_deref())?
+        }
         Bench::About => benches::about::run(scale)?,
         Bench::WriteUntilKilled { path } => return benches::recovery::write_until_killed(path),
     };

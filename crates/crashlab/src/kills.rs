@@ -15,7 +15,7 @@ mod command;
 mod fork;
 pub(crate) mod judge;
 mod lock;
-mod process;
+pub(crate) mod process;
 mod raw;
 pub(crate) mod script;
 mod tally;
@@ -115,7 +115,7 @@ impl Run<'_> {
 }
 
 /// For `map_err`: the rig's own failure.
-fn rig<E: fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure + '_ {
+pub(crate) fn rig<E: fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure + '_ {
     move |error| Failure::Rig(format!("{what}: {error}"))
 }
 
@@ -177,7 +177,7 @@ pub fn run(options: &Options) -> Result<Figures, Failure> {
 }
 
 /// Where the runs have their folders: where a kill tells something, since files outlive their process.
-fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
+pub(crate) fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     let target = Path::new("target");
     let dir = match asked {
         Some(dir) => dir.to_owned(),
@@ -198,7 +198,7 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// The command, as old as the sources.
-fn steadfast(asked: Option<&Path>, program: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn steadfast(asked: Option<&Path>, program: &Path) -> Result<PathBuf, Failure> {
     if let Some(asked) = asked {
         return asked.canonicalize().map_err(rig("the command"));
     }

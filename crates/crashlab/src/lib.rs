@@ -8,6 +8,8 @@
 //! | [`corruption`] | the journal's bytes |
 //! | [`kills`] | processes |
 //! | [`hands`] | files that are mapped: other programs, failing devices and full disks |
+//! | [`programs`] | programs that were not made for it, unmodified: Python, NumPy, Java, LMDB |
+//! | [`suites`] | nothing: it runs the tests that such programs have of themselves, with and without a library under them |
 //! | [`mutation`] | the library itself: its steps and checks are left out one by one, and the others must notice |
 //!
 //! All of them play the same [`workload`]s and are judged by the same [`history`].
@@ -23,6 +25,8 @@ pub mod kills;
 pub mod mutation;
 pub mod outcome;
 pub mod pair;
+pub mod programs;
 pub mod real;
 pub mod sim;
+pub mod suites;
 pub mod workload;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use crashlab::outcome::{Telling, tell};
-use crashlab::{block, corruption, failing, hands, kills, mutation, sim};
+use crashlab::{block, corruption, failing, hands, kills, mutation, programs, sim, suites};
 
 /// Tries to break steadfast, and says in figures how hard it tried.
 ///
@@ -37,6 +37,10 @@ enum What {
     Kill(kills::Options),
     /// Other hands, failing devices and full disks at work on files that are mapped
     Hands(hands::Options),
+    /// Unmodified programs that are killed in the middle of writing: Python, NumPy, Java, LMDB
+    Programs(programs::Options),
+    /// The tests that Python, NumPy and LMDB have of themselves, with and without a library under them
+    Suites(suites::Options),
     /// The library with one of its steps or checks left out: the other parts must notice
     Mutate(mutation::Options),
 }
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         What::Corrupt(options) => tell(corruption::run(&options), &into),
         What::Kill(options) => tell(kills::run(&options), &into),
         What::Hands(options) => tell(hands::run(&options), &into),
+        What::Programs(options) => tell(programs::run(&options), &into),
+        What::Suites(options) => tell(suites::run(&options), &into),
         What::Mutate(options) => tell(mutation::run(&options), &into),
     }
 }

@@ -398,7 +398,9 @@ impl AtomicMapping {
     /// # Errors
     ///
     /// [`Latched`](ErrorKind::Latched) where it is not known what the last commit is. [`Io`](ErrorKind::Io) or
-    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had: nothing was rolled back then. With `scrub` also
+    /// [`Truncated`](ErrorKind::Truncated) where bytes of it cannot be had, and [`ForeignChange`](ErrorKind::ForeignChange) where another
+    /// program changed the file of a `view`: nothing was rolled back then. (A device that fails in the very middle of it leaves the
+    /// map `Latched`: open the file again.) With `scrub` also
     /// [`NotScrubbed`](ErrorKind::NotScrubbed) and those of [`checkpoint`](AtomicMapping::checkpoint): the map is rolled back then.
     ///
     /// See [`AtomicMapping`] for an example.
@@ -406,10 +408,18 @@ impl AtomicMapping {
         self.check_for("rollback")?;
         self.store.check()?;
         let is_one_memory = self.working.is_one_memory();
-        if !is_one_memory {
-            // Nothing is rolled back yet if this fails.
-            self.working.put_back(&*self.store)?;
+        if self.working.is_view() {
+            // What is about to be shown as the last commit is the file's.
+            self.store.check_unchanged()?;
         }
+        // Nothing is rolled back yet if these fail.
+        let lost = self.working.find_lost(&*self.store)?;
+        let lost = if is_one_memory {
+            lost
+        } else {
+            self.working.put_back(&*self.store, lost)?;
+            Vec::new()
+        };
         if let Err(error) = self.working.roll_back(&*self.store, &self.declared) {
             self.latched = Some(format!("a rollback failed half-way ({error})"));
             return Err(error);
@@ -418,10 +428,8 @@ impl AtomicMapping {
         self.len_min = self.len;
         self.declared.clear();
         self.lent_whole = false;
-        if is_one_memory {
-            // Behind the edits: where a page was lost when an edit began, what was kept of it are zeros.
-            self.working.put_back(&*self.store)?;
-        }
+        // Behind the edits: where a page was lost when an edit began, what was kept of it are zeros.
+        self.working.put_back(&*self.store, lost)?;
         self.store.scrub()
     }
 

@@ -331,3 +331,32 @@ fn a_refresh_that_cannot_open_the_file_leaves_the_memory_readable_and_may_be_tri
     assert_eq!(&map[..], b"changed");
     map.close().unwrap();
 }
+
+/// What a checkpoint in the background wrote, and what is let go of at its end, goes with the cut.
+#[test]
+fn a_cut_while_a_checkpoint_writes_in_the_background_is_noticed_before_the_journal_lets_go() {
+    let folder = folder();
+    let path = folder.path().join("state.bin");
+    let (page, pages) = (4096, 64);
+    fs::write(&path, vec![9; pages * page]).unwrap();
+    let mut map = options().journal_bytes(256 << 10).stepped(1).load(&path).unwrap();
+    let mut number = 0;
+    let mut commit = |map: &mut AtomicMapping, among: usize| {
+        number += 1;
+        map.write_at(number % among * page, &[number as u8 | 1; 2048]).unwrap();
+        map.commit().map(drop)
+    };
+    while fs::read(&path).unwrap()[60 * page] == 9 {
+        commit(&mut map, pages).unwrap();
+    }
+    fs::File::options().write(true).open(&path).unwrap().set_len(page as u64).unwrap();
+    let before = map.status().checkpointed;
+    let error = loop {
+        if let Err(error) = commit(&mut map, 1) {
+            break error;
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::Latched | ErrorKind::ForeignChange), "{error}");
+    assert!(map.status().changed_by_others, "{error}");
+    assert_eq!(map.status().checkpointed, before, "the journal has let go");
+}

@@ -5,10 +5,14 @@
 //! Pages are taken away by the tests themselves, from maps that nobody else uses.
 #![allow(unsafe_code)]
 
+#[path = "stage/forbid.rs"]
+mod forbid;
 mod process;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use steadfast::disk::{CallKind, SimDisk};
 use steadfast::{AtomicMapping, ErrorKind, Mapping};
 
 const PAGES: usize = 8;
@@ -221,7 +225,107 @@ fn a_tail_of_a_terabyte_is_put_back_at_once() {
     assert_eq!(map[len - 1], 0);
     assert_eq!(map.check().unwrap_err().bytes(), Some(page() as u64..len as u64));
     others.set_len(len as u64).unwrap();
-    map.rollback().unwrap();
+    // It is another program's file by now: what stands there is not the last commit.
+    assert_eq!(map.rollback().unwrap_err().kind(), ErrorKind::ForeignChange);
+    map.refresh().unwrap();
     map.check().unwrap();
     assert_eq!(&map[10 * page()..10 * page() + 9], b"committed", "what only the journal has is back");
+}
+
+/// The file still has, behind the committed end, what the commit cut off.
+#[test]
+fn refresh_of_a_view_brings_nothing_back_that_a_commit_cut_off() {
+    let folder = folder();
+    let path = file(folder.path());
+    // SAFETY: nobody else changes the file.
+    let mut map = unsafe { AtomicMapping::options().view(&path) }.unwrap();
+    map.resize(3 * page() + 100).unwrap();
+    map.commit().unwrap();
+    map.resize(PAGES * page()).unwrap();
+    poison(map.as_ptr(), 3 * page());
+    map.refresh().unwrap();
+    map.check().unwrap();
+    assert_eq!(map[3 * page() + 99..3 * page() + 201], [&[4][..], &[0; 101]].concat());
+    map[0] = 99;
+    map.commit().unwrap();
+    map.close().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap()[3 * page() + 100..], vec![0; 5 * page() - 100]);
+}
+
+#[test]
+fn a_rollback_that_cannot_read_one_page_puts_no_other_back() {
+    let disk = SimDisk::new();
+    disk.put_file("/data.bin", &numbered());
+    let mut map = AtomicMapping::options().load_on(Arc::new(disk.clone()), "/data.bin").unwrap();
+    map[0] = 1;
+    map.commit().unwrap();
+    map.resize(100).unwrap();
+    map.resize(PAGES * page()).unwrap();
+    poison(map.as_ptr(), 2 * page());
+    poison(map.as_ptr(), 6 * page());
+    disk.fail_call(Some(CallKind::Read), 2, libc::EIO);
+    map.rollback().unwrap_err();
+    disk.clear_failures();
+    assert_eq!(map[2 * page()], 0, "what was cut off is back");
+    assert_eq!(map.check().unwrap_err().bytes(), Some(2 * page() as u64..3 * page() as u64));
+    map.rollback().unwrap();
+    assert_eq!((map[2 * page()], map[6 * page()]), (3, 7));
+}
+
+#[test]
+fn a_rollback_that_is_refused_has_rolled_nothing_back() {
+    let cut = |path: &Path| {
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(page() as u64).unwrap();
+    };
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    map.write_at(0, b"edit").unwrap();
+    poison(map.as_ptr(), 5 * page());
+    cut(&path);
+    map.rollback().unwrap_err();
+    assert_eq!(&map[..4], b"edit");
+    drop(map);
+
+    let folder = self::folder();
+    let path = file(folder.path());
+    // SAFETY: nobody stores to the file; that somebody cuts it is what this is about.
+    let mut map = unsafe { AtomicMapping::options().view(&path) }.unwrap();
+    map.write_at(0, b"first").unwrap();
+    map.write_at(5 * page(), b"second").unwrap();
+    cut(&path);
+    assert_eq!(map.rollback().unwrap_err().kind(), ErrorKind::ForeignChange);
+    assert_eq!(&map[..5], b"first");
+}
+
+/// After the pages are placed the kernel may still refuse what keeps them from children.
+#[test]
+fn pages_whose_advice_is_refused_count_as_damaged_still() {
+    for as_view in [false, true] {
+        let folder = folder();
+        let path = file(folder.path());
+        let mut map = if as_view {
+            // SAFETY: nobody else changes the file.
+            unsafe { AtomicMapping::options().view(&path) }.unwrap()
+        } else {
+            AtomicMapping::options().load(&path).unwrap()
+        };
+        map.write_at(5 * page(), b"committed").unwrap();
+        map.commit().unwrap();
+        poison(map.as_ptr(), 5 * page());
+        std::thread::scope(|scope| {
+            let refreshing = scope.spawn(|| {
+                forbid::refuse(
+                    libc::SYS_madvise,
+                    forbid::When::Is(2, libc::MADV_DONTFORK as u32),
+                    libc::EAGAIN,
+                );
+                map.refresh()
+            });
+            refreshing.join().unwrap().unwrap_err();
+        });
+        map.check().unwrap_err();
+        map.refresh().unwrap();
+        assert_eq!(&map[5 * page()..][..9], b"committed");
+    }
 }

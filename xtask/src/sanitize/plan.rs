@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 33] = [
+const FILES: [(&str, Verdict, Verdict); 34] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -62,6 +62,7 @@ const FILES: [(&str, Verdict, Verdict); 33] = [
     ("one_call", Long, Not(ONE_THREAD)),
     ("one_writer", Long, Long),
     ("planted", Not(PLANTED), Not(PLANTED)),
+    ("posix_msync", Long, Long),
     ("readers", Long, Long),
     ("scrub", Long, Not(ONE_THREAD)),
     ("store_background", Short, Short),
@@ -72,8 +73,9 @@ const FILES: [(&str, Verdict, Verdict); 33] = [
 ];
 
 /// Single tests that cannot work in a file that runs.
-const TESTS: [(Sanitizer, &str, &str); 4] = [
+const TESTS: [(Sanitizer, &str, &str); 5] = [
     (Sanitizer::Thread, "ms_invalidate_of_locked_pages_is_busy", LOCKS),
+    (Sanitizer::Thread, "ms_invalidate_of_locked_pages_is_ebusy", LOCKS),
     (Sanitizer::Thread, "locked_pages_are_in_memory", LOCKS),
     (Sanitizer::Thread, "a_refused_lock_names_the_limit", LOCKS),
     (Sanitizer::Thread, "truncation_by_another_is_an_error_value", LOCKS),

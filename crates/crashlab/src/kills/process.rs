@@ -11,23 +11,23 @@ use super::child::Job;
 use crate::outcome::Failure;
 
 /// Whoever says nothing for so long hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process, and what it says. It never outlives this.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     /// Its end of it: dropped, its standard input ends.
-    pub(super) input: Option<ChildStdin>,
-    pub(super) output: Lines,
-    pub(super) errors: Lines,
+    pub(crate) input: Option<ChildStdin>,
+    pub(crate) output: Lines,
+    pub(crate) errors: Lines,
 }
 
 /// Lines as they come.
-pub(super) struct Lines(Receiver<String>);
+pub(crate) struct Lines(Receiver<String>);
 
 /// When to kill.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Moment {
+pub(crate) enum Moment {
     /// This long after the start.
     After(Duration),
     /// So long after so many acknowledgements were read.
@@ -36,7 +36,7 @@ pub(super) enum Moment {
 
 /// What came of a line, or of none.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     Line(String),
     Nothing,
     End,
@@ -56,7 +56,7 @@ impl Lines {
         Lines(receiver)
     }
 
-    pub(super) fn next(&self, timeout: Duration) -> Heard {
+    pub(crate) fn next(&self, timeout: Duration) -> Heard {
         match self.0.recv_timeout(timeout) {
             Ok(line) => Heard::Line(line),
             Err(RecvTimeoutError::Timeout) => Heard::Nothing,
@@ -65,7 +65,7 @@ impl Lines {
     }
 
     /// Every line that is still to come.
-    pub(super) fn rest(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn rest(&self) -> Result<Vec<String>, Failure> {
         let mut lines = Vec::new();
         loop {
             match self.next(PATIENCE) {
@@ -79,7 +79,7 @@ impl Lines {
 
 impl Process {
     /// Starts a command.
-    pub(super) fn start(command: &mut Command) -> Result<Process, Failure> {
+    pub(crate) fn start(command: &mut Command) -> Result<Process, Failure> {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = piped.spawn();
         let mut child = started.map_err(|error| Failure::Rig(format!("{command:?}: {error}")))?;
@@ -96,12 +96,12 @@ impl Process {
         Process::start(Command::new(program).args(["kill", "--child", &job]))
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Listens until the moment has come, or the process's end. `hear` says of a line whether it is an acknowledgement.
-    pub(super) fn until(&self, moment: Moment, mut hear: impl FnMut(&str) -> bool) -> Result<(), Failure> {
+    pub(crate) fn until(&self, moment: Moment, mut hear: impl FnMut(&str) -> bool) -> Result<(), Failure> {
         let started = Instant::now();
         match moment {
             Moment::After(delay) => loop {
@@ -130,7 +130,7 @@ impl Process {
     }
 
     /// The next line, which must come.
-    pub(super) fn line(&self) -> Result<String, Failure> {
+    pub(crate) fn line(&self) -> Result<String, Failure> {
         match self.output.next(PATIENCE) {
             Heard::Line(line) => Ok(line),
             Heard::Nothing => Err(self.hangs()),
@@ -151,13 +151,13 @@ impl Process {
     }
 
     /// SIGKILL. `true` if it died of it; an end with an error is a violation.
-    pub(super) fn kill(&mut self) -> Result<bool, Failure> {
+    pub(crate) fn kill(&mut self) -> Result<bool, Failure> {
         let killed = self.child.kill().and_then(|()| self.child.wait());
         self.judge_end(killed.map_err(|error| Failure::Rig(format!("kill: {error}")))?)
     }
 
     /// Waits for its end, which must be a good one. Its input ends now.
-    pub(super) fn finish(&mut self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<String>, Failure> {
         self.input = None;
         let lines = self.output.rest()?;
         let status = self.child.wait().map_err(|error| Failure::Rig(format!("wait: {error}")))?;

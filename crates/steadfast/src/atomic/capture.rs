@@ -269,9 +269,11 @@ impl AtomicMapping {
     /// A run as it is now.
     fn copy_run(&self, run: &Range<usize>, copy: &mut Vec<u8>) -> Result<()> {
         copy.resize(run.len(), 0);
-        self.working
-            .copy_to(run.start, copy)
-            .map_err(|error| Error::from_io("commit", error).path(self.store.path()))
+        let Err(error) = self.working.copy_to(run.start, copy) else { return Ok(()) };
+        // The kernel says no more than that some page cannot be had: the guard tells which.
+        self.working.probe(run);
+        self.refuse_damaged("commit", run)?;
+        Err(Error::from_io("commit", error).path(self.store.path()))
     }
 
     fn capture_page(

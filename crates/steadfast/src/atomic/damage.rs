@@ -57,7 +57,8 @@ impl AtomicMapping {
             .range(bytes.start as u64..bytes.end as u64)
             .advice("call `rollback`, and make the edits again"));
         }
-        self.working.put_back(&*self.store)
+        let lost = self.working.find_lost(&*self.store)?;
+        self.working.put_back(&*self.store, lost)
     }
 
     /// An error if these bytes could not be had.

@@ -36,7 +36,7 @@ impl Locked<'_> {
         if let Some(mut job) = self.begin_checkpoint() {
             self.checkpoint = Checkpoint::Running;
             let written = job.run(|| true);
-            self.end_checkpoint(job.sealed, written);
+            self.end_checkpoint(job.end(), written);
         } else if let Checkpoint::Asked = self.checkpoint {
             self.checkpoint = Checkpoint::Idle;
         }
@@ -105,14 +105,14 @@ fn checkpoint_when_asked(shared: &Arc<Shared>) {
             match locked.begin_checkpoint() {
                 Some(mut job) => {
                     locked.checkpoint = Checkpoint::Running;
-                    let sealed = job.sealed;
-                    let written = locked.unlocked(|| {
+                    let (end, written) = locked.unlocked(|| {
                         let written = run(shared, &mut job);
+                        let end = job.end();
                         // A half's bytes: not while others wait for the mutex.
                         drop(job);
-                        written
+                        (end, written)
                     });
-                    locked.end_checkpoint(sealed, written);
+                    locked.end_checkpoint(end, written);
                 }
                 None => {
                     if let Checkpoint::Asked = locked.checkpoint {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::image::{Image, Recorded};
-use super::job::{Job, Stage};
+use super::job::{End, Job, OtherLength, Stage};
 use super::mark::Mark;
 use super::state::{Checkpoint, Locked, Pace};
 use crate::disk::SyncPoint;
@@ -38,7 +38,7 @@ impl Locked<'_> {
         not_yet!("checkpoint: the anchor follows the data", drop(self.journal.release_all()));
         let written = job.run(|| true);
         // Whatever was written, it was this process that changed the file.
-        let remembered = self.remember_data();
+        let remembered = self.remember_data_of_length(job.file_len.filter(|_| written.is_ok()));
         if let Err(error) = written.and(remembered) {
             let error = self.checkpoint_failed(error);
             // Whoever asked is told now.
@@ -86,6 +86,7 @@ impl Locked<'_> {
                 or false
             ),
             direct: self.journal.is_direct(),
+            file_len: (!self.unseen).then_some(self.expected.len),
             stage: Stage::Read,
             read_ahead_until: 0,
             image: Image::default(),
@@ -96,7 +97,10 @@ impl Locked<'_> {
     /// Takes note of a failed checkpoint. Every commit is in the journal, unless that is what is damaged.
     fn checkpoint_failed(&mut self, error: io::Error) -> Error {
         self.checkpoint_error = Some(error.to_string());
-        let told = if error.kind() == io::ErrorKind::InvalidData {
+        let foreign = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherLength>());
+        let told = if let Some(other) = foreign {
+            self.changed_by_another("checkpoint", other.to_string())
+        } else if error.kind() == io::ErrorKind::InvalidData {
             self.latch(format!("the journal is damaged: {error}"));
             self.error(ErrorKind::Corrupt, "checkpoint", error.to_string())
                 .advice("the data file was not changed; keep both files and look at `steadfast verify`")
@@ -192,9 +196,10 @@ impl Locked<'_> {
     }
 
     /// A checkpoint in the background came to its end: `Ok(true)` if the data file holds its records.
-    pub(super) fn end_checkpoint(&mut self, sealed: Option<journal::Sealed>, written: io::Result<bool>) {
+    pub(super) fn end_checkpoint(&mut self, end: End, written: io::Result<bool>) {
         self.checkpoint = Checkpoint::Idle;
-        let remembered = self.remember_data();
+        let End { sealed, file_len } = end;
+        let remembered = self.remember_data_of_length(file_len.filter(|_| written.is_ok()));
         match (written.and_then(|written| remembered.map(|()| written)), sealed) {
             (Ok(true), Some(sealed)) if self.latched.is_none() => {
                 let released = self.journal.release_sealed(sealed);
@@ -224,7 +229,7 @@ impl Locked<'_> {
             #[cfg(feature = "sim")]
             Checkpoint::Stepped(mut job) => {
                 let written = job.run(|| true);
-                self.end_checkpoint(job.sealed, written);
+                self.end_checkpoint(job.end(), written);
             }
             other => {
                 self.checkpoint = other;
@@ -262,7 +267,7 @@ impl Locked<'_> {
                     };
                     match job.run(go_on) {
                         Ok(false) => self.checkpoint = Checkpoint::Stepped(job),
-                        written => self.end_checkpoint(job.sealed, written),
+                        written => self.end_checkpoint(job.end(), written),
                     }
                 }
                 other => self.checkpoint = other,
@@ -290,8 +295,12 @@ impl Locked<'_> {
         job.shorten = true;
         let published = job.run_until_written();
         step!("publish: later commits have their blocks again", self.reserve_again(until, len));
-        match published.and(self.remember_data()) {
+        let remembered = self.remember_data_of_length(job.file_len.filter(|_| published.is_ok()));
+        match published.and(remembered) {
             Ok(()) => self.published = until,
+            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<OtherLength>()) => {
+                drop(self.checkpoint_failed(error));
+            }
             Err(error) => self.checkpoint_error = Some(format!("publishing: {error}")),
         }
     }

@@ -3,6 +3,7 @@
 //! It needs no mutex and changes nothing but the data file. Stopped at any point it does no harm: the journal still holds
 //! everything that the data file may lack.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,11 +32,29 @@ pub(super) struct Job {
     pub(super) suspect: bool,
     /// The records went past the page cache, and what is read of them shall not stay there.
     pub(super) direct: bool,
+    /// What the file's length was last found to be, or set to: nobody else has a say in it.
+    pub(super) file_len: Option<u64>,
     pub(super) stage: Stage,
     pub(super) read_ahead_until: usize,
     pub(super) image: Image,
     pub(super) buffer: Vec<u8>,
 }
+
+/// Another program cut the data file, or lengthened it, while it was written.
+#[derive(Debug)]
+pub(super) struct OtherLength {
+    pub(super) expected: u64,
+    pub(super) found: u64,
+}
+
+impl fmt::Display for OtherLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherLength { expected, found } = self;
+        write!(f, "another program changed the data file's length from {expected} to {found} bytes")
+    }
+}
+
+impl std::error::Error for OtherLength {}
 
 /// So many pieces ahead of the one that is written the data file is read.
 const READ_AHEAD_PIECES: usize = 4096;
@@ -72,7 +91,18 @@ pub(super) enum Stage {
     Done,
 }
 
+/// What is left of a job when it has come to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    pub(super) sealed: Option<Sealed>,
+    pub(super) file_len: Option<u64>,
+}
+
 impl Job {
+    pub(super) fn end(&self) -> End {
+        End { sealed: self.sealed, file_len: self.file_len }
+    }
+
     /// Everything that is left of it. `go_on` is asked between the steps, and may end it.
     pub(super) fn run(&mut self, mut go_on: impl FnMut() -> bool) -> io::Result<bool> {
         while self.stage != Stage::Done {
@@ -112,11 +142,16 @@ impl Job {
             }
             Stage::Write(first) => match self.image.run(first) {
                 Some(run) => {
+                    // A write behind a cut would hide it.
+                    self.look_at_length()?;
                     self.read_ahead(first);
                     self.image.write(&run, &*self.data, &mut self.buffer)?;
                     Stage::Write(run.next())
                 }
-                None => Stage::Sync,
+                None => {
+                    self.look_at_length()?;
+                    Stage::Sync
+                }
             },
             Stage::Sync => {
                 match &self.mark {
@@ -127,6 +162,8 @@ impl Job {
                     }
                     None => sync!("checkpoint: data", self.data.sync_data(SyncPoint::Checkpoint))?,
                 }
+                // What was cut off by now is nowhere but in the journal.
+                self.look_at_length()?;
                 if self.suspect { Stage::Forget } else { Stage::Done }
             }
             Stage::Forget => {
@@ -181,8 +218,8 @@ impl Job {
     ///
     /// The file is never cut below its final length: a `view` may have it mapped, and truncation would take this
     /// process's private pages away with the file's.
-    fn fit_length(&self) -> io::Result<()> {
-        let present = self.data.stat()?.len;
+    fn fit_length(&mut self) -> io::Result<()> {
+        let present = self.look_at_length()?;
         let len = if self.shorten { self.len } else { self.len.max(present) };
         // The process that committed this may have been allowed more than ours.
         step!("checkpoint: the file may be written that far", self.data.check_len(self.image.end()))?;
@@ -193,6 +230,17 @@ impl Job {
         if present != len || self.suspect {
             step!("checkpoint: the file gets its length", self.data.set_len(len))?;
         }
+        self.file_len = Some(len);
         Ok(())
+    }
+
+    /// Change times do not tell who wrote while this process writes too; lengths do.
+    fn look_at_length(&self) -> io::Result<u64> {
+        let found = self.data.stat()?.len;
+        let expected = self.file_len.unwrap_or(found);
+        if holds!("foreign hands: the length while it is written", found == expected) {
+            return Ok(found);
+        }
+        Err(io::Error::other(OtherLength { expected, found }))
     }
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 #[cfg(feature = "sim")]
 use super::job::Job;
+use super::job::OtherLength;
 use super::overlay::Overlay;
 use super::ticket::Completion;
 use super::{CommitId, Recovery, Status};
@@ -285,12 +286,20 @@ impl Locked<'_> {
         } else {
             "another program changed the data file".to_owned()
         };
-        self.changed_by_others = self.latched.is_none();
-        self.latch(what.clone());
-        Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
+        Err(self.changed_by_another(operation, what).advice(
             "nothing was written over it; find the program, then call `refresh` to take the file as it is now, or open it again \
              (or `steadfast recover`, with --discard to keep the file as it stands)",
         ))
+    }
+
+    /// Nothing goes on over another program's change: latches, and says so.
+    pub(super) fn changed_by_another(&mut self, operation: &'static str, what: String) -> Error {
+        self.changed_by_others = self.latched.is_none();
+        self.latch(what.clone());
+        self.error(ErrorKind::ForeignChange, operation, what).advice(
+            "every commit that the file lacks is safe in the journal; find the program, then call `refresh` or open the file again: \
+             they make the commits once more over what it left",
+        )
     }
 
     /// Does the file's name still mean this file? A folder that is renamed takes file and journal along without changing
@@ -322,13 +331,23 @@ impl Locked<'_> {
 
     /// Remembers the data file as this process just left it.
     pub(super) fn remember_data(&mut self) -> std::io::Result<()> {
+        self.remember_data_of_length(None)
+    }
+
+    /// The same where it is known how long the file must be: another length is another program's doing.
+    pub(super) fn remember_data_of_length(&mut self, len: Option<u64>) -> std::io::Result<()> {
         // While a checkpoint writes, the file changes all the time; it looks when it is done.
-        if !self.is_checkpointing() {
-            let stat = self.shared.data.stat();
-            self.unseen = stat.is_err();
-            self.expected = stat?;
+        if self.is_checkpointing() {
+            return Ok(());
         }
-        Ok(())
+        let stat = self.shared.data.stat();
+        self.unseen = stat.is_err();
+        self.expected = stat?;
+        let (expected, found) = (len.unwrap_or(self.expected.len), self.expected.len);
+        if holds!("foreign hands: the length that was written", found == expected) {
+            return Ok(());
+        }
+        Err(std::io::Error::other(OtherLength { expected, found }))
     }
 
     /// Takes note of a record that was just put into the journal.

@@ -17,7 +17,7 @@ use std::ptr::{self, NonNull};
 use rustix::mm::{self, Advice, MapFlags, MsyncFlags, ProtFlags};
 
 use super::fork::Birth;
-use crate::fault::{Damaged, Guard, probe};
+use crate::fault::{Cause, Damaged, Guard, probe};
 use crate::range::{self, RangeSet};
 
 /// At most so many ranges are advised at once.
@@ -196,7 +196,10 @@ impl Region {
             // SAFETY: changes no byte in this process; the pages are our own (checked by the callers).
             let done = unsafe { libc::madvise(self.address(bytes.start).cast(), bytes.len(), advice) };
             if done != 0 {
-                return Err(io::Error::last_os_error());
+                let error = io::Error::last_os_error();
+                // Whoever placed it goes no further: what was to come there has not come.
+                self.note_damaged(damaged);
+                return Err(error);
             }
         }
         Ok(())
@@ -288,14 +291,22 @@ impl Region {
 
     /// After a call that was to replace what is mapped at `bytes` and failed: the kernel may have taken the old mappings away first
     /// (mmap(2)), and whatever another thread maps next could come to lie in the gap, to be replaced or unmapped by us later.
-    /// So the addresses are reserved again. Returns the error.
+    /// So the addresses are reserved again: in a guarded region with zeros that count as damaged, since safe calls may be made on what
+    /// lay there. Returns the error.
     fn hold(&self, bytes: &Range<usize>, error: io::Error) -> io::Error {
         let address = self.address(bytes.start).cast();
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
+        let access = match self.guard {
+            Some(_) => ProtFlags::READ | ProtFlags::WRITE,
+            None => ProtFlags::empty(),
+        };
         // SAFETY: replaces nothing: where anything is mapped the call fails.
-        let held = unsafe { mm::mmap_anonymous(address, bytes.len(), ProtFlags::empty(), flags) };
+        let held = unsafe { mm::mmap_anonymous(address, bytes.len(), access, flags) };
         match held {
-            Ok(at) if at == address => return error,
+            Ok(at) if at == address => {
+                self.note_damaged(&[Damaged { bytes: bytes.clone(), cause: Cause::Unreadable }]);
+                return error;
+            }
             // Linux before 4.17 takes the flag for nothing, and an address that is taken for a mere wish.
             Ok(elsewhere) => {
                 // SAFETY: mapped just now, and nobody knows it.
@@ -474,7 +485,7 @@ mod tests {
 
     #[cfg(feature = "guard")]
     #[test]
-    fn a_placement_that_fails_leaves_what_was_damaged_damaged() {
+    fn a_placement_that_fails_leaves_zeros_that_are_damaged_and_can_be_touched() {
         let page = crate::sys::page_size();
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let options = RegionOptions { guarded: true, ..RegionOptions::default() };
@@ -483,7 +494,14 @@ mod tests {
         // SAFETY: as if the memory had failed (`BUS_MCEERR_AR`): the page is this test's own.
         assert!(unsafe { crate::fault::answer(region.as_ptr() as usize + page, 4) });
         region.place_file(0..4 * page, socket.as_fd(), 0, ProtFlags::READ, MapFlags::PRIVATE).unwrap_err();
-        assert_eq!(region.first_damaged(&(0..4 * page)).map(|damaged| damaged.bytes), Some(page..2 * page));
+        let mut at = 0;
+        for damaged in region.damaged() {
+            assert_eq!(damaged.bytes.start, at);
+            at = damaged.bytes.end;
+        }
+        assert_eq!(at, 4 * page, "the kernel had taken all of it away");
+        // SAFETY: the region is mapped, and nobody else knows it.
+        assert_eq!(unsafe { region.as_ptr().wrapping_add(2 * page).read_volatile() }, 0);
         region.place_anonymous(0..4 * page, ProtFlags::READ, MapFlags::PRIVATE).unwrap();
         assert_eq!(region.damaged(), []);
     }

@@ -1,5 +1,7 @@
 //! Other programs that write, rename and lock while a file is open, or just as it is opened.
 
+use std::sync::Arc;
+
 use steadfast::ErrorKind;
 use steadfast::disk::{Disk, SimDisk};
 use steadfast::store::{Flush, Store};
@@ -16,6 +18,8 @@ pub(super) fn all() -> Found {
     created_and_taken_up()?;
     before_a_checkpoint()?;
     before_a_background_checkpoint()?;
+    while_a_checkpoint_writes()?;
+    as_a_checkpoint_ends()?;
     before_a_close()?;
     before_a_reservation()?;
     left_to_others()?;
@@ -106,6 +110,12 @@ fn before_a_checkpoint() -> Found {
     let mut store = opened(options(0).open_on(watched, FILE))?;
     commit(&mut store, &mut initial(), 0, b"one")?;
     coarse.put_file(FILE, &[1; LEN + 1]);
+    refused(store.check_unchanged(), ErrorKind::ForeignChange, "length", "another program appended")?;
+    let coarse = super::rig::disk();
+    let watched = Watched::saying(&coarse, |_, stat| stat.changed_ns = 0);
+    let mut store = opened(options(0).open_on(watched, FILE))?;
+    commit(&mut store, &mut initial(), 0, b"one")?;
+    coarse.put_file(FILE, &[1; LEN + 1]);
     refused(store.checkpoint(), ErrorKind::ForeignChange, "length", "another program appended")
 }
 
@@ -128,6 +138,60 @@ fn before_a_background_checkpoint() -> Found {
         }
     }
     Err("another program wrote, and a checkpoint in the background did not see it".into())
+}
+
+/// A cut while a checkpoint in the background is at work takes what that one wrote, and what the journal lets go of at its end.
+fn while_a_checkpoint_writes() -> Found {
+    for steps in [1, 2, 3] {
+        let disk = disk();
+        let mut store = open(&disk, steps)?;
+        let mut state = initial();
+        let mut round = 0;
+        // Until the first of its bytes stand in the file.
+        while disk.read_file(FILE).is_none_or(|bytes| bytes == initial()) {
+            commit(&mut store, &mut state, LEN - 200 - 3 * round, b"abc")?;
+            round += 1;
+            if round > 50 {
+                return Err("no checkpoint has begun".into());
+            }
+        }
+        let cut = disk.read_file(FILE).unwrap_or_default()[..100].to_vec();
+        disk.put_file(FILE, &cut);
+        let noticed = (0..50).any(|_| {
+            put(&mut store, 0, b"xyz", Flush::Now)
+                .is_err_and(|error| matches!(error.kind(), ErrorKind::Latched | ErrorKind::ForeignChange))
+        });
+        if !noticed || !store.status().changed_by_others {
+            return Err(format!("cut while a checkpoint wrote, {steps} steps at a time: nobody noticed"));
+        }
+    }
+    Ok(())
+}
+
+/// A cut at any moment of a checkpoint that somebody waits for, up to the last look.
+fn as_a_checkpoint_ends() -> Found {
+    for look in 1.. {
+        let disk = disk();
+        let watched = Watched::new(&disk);
+        let mut store = opened(options(0).open_on(Arc::clone(&watched) as Arc<dyn Disk>, FILE))?;
+        let mut state = initial();
+        for (at, bytes) in [(0, b"one"), (LEN - 3, b"two"), (5000, b"333")] {
+            commit(&mut store, &mut state, at, bytes)?;
+        }
+        watched.set_hand(look, |disk| {
+            let cut = disk.read_file(FILE).unwrap_or_default()[..100].to_vec();
+            disk.put_file(FILE, &cut);
+        });
+        let checkpointed = store.checkpoint();
+        if watched.is_hand_left() {
+            return fits(checkpointed, "checkpoint");
+        }
+        if !matches!((checkpointed, store.close()), (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::ForeignChange)
+        {
+            return Err(format!("cut before look {look} of a checkpoint: nobody noticed"));
+        }
+    }
+    Ok(())
 }
 
 fn before_a_close() -> Found {

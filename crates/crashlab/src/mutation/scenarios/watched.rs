@@ -34,6 +34,9 @@ struct How {
     /// What happens just before the call of this number of those that a reader makes.
     before_call: Mutex<Option<Hand>>,
     calls_left: AtomicU32,
+    /// What happens just before the look of this number at an open file.
+    before_look: Mutex<Option<Hand>>,
+    looks_left: AtomicU32,
     /// So many times pages are not dropped: somebody maps them.
     held_pages: AtomicU32,
     /// No direct I/O: a durable write is a write and a sync.
@@ -114,6 +117,17 @@ impl Watched {
         Arc::new(Watched { disk: disk.clone(), how: Arc::default() })
     }
 
+    /// From here on, the hand comes just before the `look`-th look at an open file.
+    pub(super) fn set_hand(&self, look: u32, hand: impl FnOnce(&SimDisk) + Send + 'static) {
+        *self.how.before_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hand));
+        self.how.looks_left.store(look, Ordering::Relaxed);
+    }
+
+    /// Did so few looks come that the hand never had its turn?
+    pub(super) fn is_hand_left(&self) -> bool {
+        self.how.looks_left.load(Ordering::Relaxed) > 0
+    }
+
     /// The next `times` drops of the data file's pages drop nothing.
     pub(super) fn hold_pages(&self, times: u32) {
         self.how.held_pages.store(times, Ordering::Relaxed);
@@ -184,6 +198,11 @@ struct WatchedFile {
 impl DiskFile for WatchedFile {
     fn stat(&self) -> io::Result<FileStat> {
         self.disk.count_call();
+        let left = self.disk.how.looks_left.load(Ordering::Relaxed);
+        self.disk.how.looks_left.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left == 1 {
+            self.disk.lend_hand(&self.disk.how.before_look);
+        }
         Ok(self.disk.said(&self.path, self.file.stat()?))
     }
 

@@ -47,12 +47,10 @@ impl Working {
             .advice("mend the cause, then call `refresh`, or `rollback` to begin again from the last commit")
     }
 
-    /// Shows the last commit again where there are zeros instead. What was stored there since is lost. On an error what was
-    /// damaged counts as damaged still.
-    pub(in crate::atomic) fn put_back(&mut self, store: &dyn Store) -> Result<()> {
-        let failed = |error| Error::from_io("refresh", error).path(store.path());
+    /// Reads what was committed where there are zeros instead. Nothing changes, and whatever can fail for want of a file has failed.
+    pub(in crate::atomic) fn find_lost(&mut self, store: &dyn Store) -> Result<Vec<Lost>> {
         self.look_anew();
-        let page = sys::page_size();
+        let mut found = Vec::new();
         for damaged in self.region.damaged() {
             let run = damaged.bytes.start..damaged.bytes.end.min(self.mapped);
             if run.is_empty() {
@@ -62,31 +60,66 @@ impl Working {
             let bare =
                 if self.undo.is_some() { run.start } else { self.anonymous_from.clamp(run.start, run.end) };
             let (based, bare) = (run.start..bare, bare..run.end);
-            // All that may fail comes before anything changes.
             let mut behind = Vec::new();
             if self.is_view() {
                 find_behind(store, based.clone(), &mut behind)?;
             }
-            let behind: Vec<_> = behind
-                .into_iter()
-                .map(|bytes| Ok((bytes.start, committed_bytes(store, bytes)?)))
-                .collect::<Result<_>>()?;
-            let lost = committed_bytes(store, bare.clone())?;
+            let read = |bytes: Range<usize>| Ok((bytes.start, committed_bytes(store, bytes)?));
+            let behind = behind.into_iter().map(read).collect::<Result<_>>()?;
+            let over_nothing = committed_bytes(store, bare.clone())?;
+            found.push(Lost { based, behind, bare, over_nothing });
+        }
+        Ok(found)
+    }
+
+    /// Shows the last commit again. What was stored there since is lost. On an error what was damaged counts as damaged still, from
+    /// the page on that could not be put back.
+    pub(in crate::atomic) fn put_back(&mut self, store: &dyn Store, lost: Vec<Lost>) -> Result<()> {
+        let failed = |error| Error::from_io("refresh", error).path(store.path());
+        let (page, len) = (sys::page_size(), store.committed_len() as usize);
+        for Lost { based, behind, bare, over_nothing } in lost {
+            // A rollback may have cut pages off meanwhile.
+            let (based, bare) = (cut(&based, self.mapped), cut(&bare, self.mapped));
             if !based.is_empty() {
-                self.place_committed(store, based).map_err(failed)?;
+                self.place_committed(store, based.clone()).map_err(failed)?;
                 for (start, bytes) in behind {
                     let end = start + bytes.len();
                     self.bytes_mut(end)[start..].copy_from_slice(&bytes);
                     self.copies.insert(start / page..end / page);
                 }
+                if self.is_view() && based.contains(&len) && !len.is_multiple_of(page) {
+                    // The file may still have there what a commit cut off.
+                    self.bytes_mut(len.next_multiple_of(page))[len..].fill(0);
+                }
+                // It is there only if it can be had by now.
+                self.region.probe(&based);
+                if let Some(damaged) = self.region.first_damaged(&based) {
+                    return Err(self.damaged_error(store, "refresh", &damaged));
+                }
             }
             if !bare.is_empty() {
                 self.place_zeros(bare.clone()).map_err(failed)?;
-                self.bytes_mut(bare.end)[bare.start..].copy_from_slice(&lost);
+                self.bytes_mut(bare.end)[bare.start..].copy_from_slice(&over_nothing[..bare.len()]);
             }
         }
         Ok(())
     }
+}
+
+/// A run of pages that could not be had, and what belongs there.
+#[derive(Debug)]
+pub(in crate::atomic) struct Lost {
+    /// The committed image lies under these pages.
+    based: Range<usize>,
+    /// Where that lacks what was committed.
+    behind: Vec<(usize, Vec<u8>)>,
+    /// Nothing lies under these.
+    bare: Range<usize>,
+    over_nothing: Vec<u8>,
+}
+
+fn cut(bytes: &Range<usize>, end: usize) -> Range<usize> {
+    bytes.start..bytes.end.min(end).max(bytes.start)
 }
 
 /// What was committed at `bytes`: zeros behind its end.
