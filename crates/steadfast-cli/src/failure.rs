@@ -11,6 +11,8 @@ pub enum Failure {
     No,
     /// The command was used wrongly in a way that the parser cannot see; exit code 2.
     Usage(String),
+    /// A program could not be started, with the exit code that shells have for it.
+    Code(u8, String),
     /// Whoever read our output has enough (`steadfast log x | head -1`): nothing to complain about; exit code
     /// 0.
     PipeClosed,
@@ -28,6 +30,10 @@ impl Failure {
             Failure::Usage(text) => {
                 crate::output::complain(&text);
                 ExitCode::from(2)
+            }
+            Failure::Code(code, text) => {
+                crate::output::complain(&text);
+                ExitCode::from(code)
             }
             Failure::PipeClosed => ExitCode::SUCCESS,
         }

@@ -15,6 +15,7 @@ mod log;
 mod open;
 mod output;
 mod recover;
+mod run_program;
 mod size;
 mod sync;
 mod tour;

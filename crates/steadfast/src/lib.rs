@@ -32,6 +32,7 @@ compile_error!(
 
 mod atomic;
 mod batch;
+pub mod descriptors;
 pub mod disk;
 mod error;
 pub mod fault;

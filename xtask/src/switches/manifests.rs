@@ -17,7 +17,7 @@ const FEATURES: [(&str, &[(&str, &str)]); 2] = [
 ];
 
 /// Programs and libraries that people use.
-const PACKAGES: [&str; 3] = ["steadfast", "steadfast-c", "steadfast-cli"];
+const PACKAGES: [&str; 4] = ["steadfast", "steadfast-c", "steadfast-cli", "steadfast-preload"];
 
 /// What is wrong in the manifests, and in what cargo makes of them.
 pub(super) fn findings(root: &Path) -> Result<Vec<String>, String> {

@@ -15,6 +15,7 @@ use rustix::fs::{
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Access, Disk, DiskFile, Durability, FileKind, FileStat, Lock, SyncPoint};
+use crate::descriptors::opened;
 use crate::fault::writing;
 use crate::names::MARK;
 use crate::sys::fork::Birth;
@@ -92,7 +93,7 @@ impl Disk for RealDisk {
             Access::Create { mode } => (OFlags::RDWR | OFlags::CREATE, mode),
             Access::CreateNew { mode } => (OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, mode),
         };
-        let fd = unix::open(path, always | flags, Mode::from_raw_mode(mode))?;
+        let fd = opened(unix::open(path, always | flags, Mode::from_raw_mode(mode))?);
         if let Access::CreateNew { mode } = access {
             unix::fchmod(&fd, Mode::from_raw_mode(mode))?;
         }
@@ -142,7 +143,7 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, folder: &Path, _point: SyncPoint) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(unix::fsync(unix::open(folder, flags, Mode::empty())?)?)
+        Ok(unix::fsync(opened(unix::open(folder, flags, Mode::empty())?))?)
     }
 
     fn durability(&self, path: &Path) -> io::Result<Durability> {
@@ -398,6 +399,7 @@ impl RealFile {
         let open = || {
             let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
             unix::open(&name, OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())
+                .map(opened)
                 .map(File::from)
                 .inspect_err(|error| log::debug!("no direct I/O ({error}): writing through the page cache"))
                 .ok()
@@ -409,7 +411,7 @@ impl RealFile {
     fn sync_data_apart(&self, point: SyncPoint) -> io::Result<()> {
         let open = || {
             let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            unix::open(&name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map(File::from).ok()
+            unix::open(&name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map(opened).map(File::from).ok()
         };
         match self.apart.get_or_init(open) {
             Some(file) => Ok(unix::fdatasync(file)?),

@@ -26,6 +26,7 @@ use super::MappingOptions;
 use super::background::Background;
 use super::failure::Failure;
 use super::open::Opened;
+use crate::descriptors::opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range::RangeSet;
 use crate::sys::region::Region;
@@ -143,11 +144,12 @@ impl MappedFile {
         // Far from the numbers that programs count on.
         let fd = rustix::io::fcntl_dupfd_cloexec(fd, DESCRIPTOR_MIN)
             .or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 0))
+            .map(opened)
             .ok()?;
         let path = super::open::path_of(fd.as_fd());
         // Nobody knows whether the name is durable: the first sync makes it so.
         let folder = path.as_deref().and_then(Path::parent).filter(|_| writable).and_then(|folder| {
-            fs::open(folder, fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC, fs::Mode::empty()).ok()
+            fs::open(folder, fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC, fs::Mode::empty()).map(opened).ok()
         });
         Some(MappedFile {
             fd,

@@ -10,6 +10,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::MappingOptions;
+use crate::descriptors::opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::{self, MARK};
 use crate::sys::lock::Lock;
@@ -59,7 +60,7 @@ impl Opened {
 impl NewName {
     fn keep(mut self) -> Option<OwnedFd> {
         self.kept = true;
-        self.folder.try_clone().ok()
+        self.folder.try_clone().map(opened).ok()
     }
 }
 
@@ -125,11 +126,12 @@ pub(super) fn by_fd(options: &MappingOptions, fd: BorrowedFd<'_>, path: Option<P
         .advice("open the descriptor for reading and writing"));
     }
     let again = fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), open_flags(options), Mode::empty())
+        .map(opened)
         .ok()
         .filter(|again| fs::fstat(again).is_ok_and(|again| identity(&again) == identity(&stat)));
     let fd = match again {
         Some(again) => again,
-        None => rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(os_error)?,
+        None => rustix::io::fcntl_dupfd_cloexec(fd, 0).map(opened).map_err(os_error)?,
     };
     if options.is_shared_writer() {
         take_lock(fd.as_fd(), path.as_deref(), options.lock_timeout)?;
@@ -182,7 +184,7 @@ fn open_once(options: &MappingOptions, path: &Path) -> Result<Option<Opened>> {
         Err(Errno::NOENT) if options.may_create() => return create(options, path),
         Err(error) => return Err(os_error(error)),
     }
-    let fd = match fs::open(path, open_flags(options), Mode::empty()) {
+    let fd = match fs::open(path, open_flags(options), Mode::empty()).map(opened) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
         Err(Errno::TXTBSY) => {
@@ -216,9 +218,10 @@ fn create(options: &MappingOptions, path: &Path) -> Result<Option<Opened>> {
         Err(Errno::ACCESS) => fs::open(folder, folder_flags | OFlags::PATH, Mode::empty()),
         result => result,
     }
+    .map(opened)
     .map_err(|error| os_error(error).advice("create the folder first, and see to its permissions"))?;
     let flags = open_flags(options) | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    let fd = match fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666)) {
+    let fd = match fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666)).map(opened) {
         Ok(fd) => fd,
         Err(Errno::EXIST) => return Ok(None),
         Err(error) => return Err(os_error(error)),

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::{Batch, CommitId, Flush, Status, Store};
+use crate::descriptors::opened;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Stands in for a store that could not be opened again. The memory above it stays readable.
@@ -22,7 +23,7 @@ impl Gone {
             path: store.path().to_owned(),
             len: store.committed_len(),
             status: store.status(),
-            page_cache: store.page_cache().and_then(|fd| fd.try_clone_to_owned().ok()),
+            page_cache: store.page_cache().and_then(|fd| fd.try_clone_to_owned().map(opened).ok()),
         }
     }
 

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 
+use crate::descriptors::opened;
+
 /// A new one, never to be executed: with `vm.memfd_noexec=2` no other is to be had, and kernels before 6.3 do not know the
 /// flag (memfd_create(2)).
 pub(crate) fn create(name: &str) -> rustix::io::Result<OwnedFd> {
@@ -12,6 +14,7 @@ pub(crate) fn create(name: &str) -> rustix::io::Result<OwnedFd> {
         Err(Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING),
         created => created,
     }
+    .map(opened)
 }
 
 /// One that nobody can cut, whoever finds it under `/proc`: pages of it that are mapped stay.

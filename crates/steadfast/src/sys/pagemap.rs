@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::write_protect;
+use crate::descriptors::opened;
 
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
@@ -25,7 +26,7 @@ pub(crate) struct Pagemap(File);
 
 impl Pagemap {
     pub(crate) fn open() -> io::Result<Pagemap> {
-        Ok(Pagemap(File::open("/proc/self/pagemap")?))
+        Ok(Pagemap(opened(File::open("/proc/self/pagemap")?)))
     }
 
     /// The runs of private pages among `len` bytes at `address`, as page-aligned offsets from there, in order.

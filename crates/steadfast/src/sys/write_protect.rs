@@ -16,6 +16,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
+use crate::descriptors::opened;
+
 const UFFD_USER_MODE_ONLY: libc::c_int = 1;
 const UFFD_API: u64 = 0xAA;
 const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
@@ -115,13 +117,14 @@ impl WriteProtection {
             return Err(failed("userfaultfd(2)")(io::Error::last_os_error()));
         }
         // SAFETY: the descriptor was just made and belongs to nobody else.
-        let uffd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        let uffd = opened(unsafe { OwnedFd::from_raw_fd(fd as i32) });
         let features = FEATURE_WP_ASYNC | FEATURE_WP_HUGETLBFS_SHMEM;
         let mut api = Api { api: UFFD_API, features, ioctls: 0 };
         // SAFETY: the kernel reads and writes an `Api`, which lives across the call.
         let result = unsafe { libc::ioctl(uffd.as_raw_fd(), UFFDIO_API as _, &raw mut api) };
         check(result).map_err(failed("UFFDIO_API with WP_ASYNC (Linux 6.7)"))?;
-        let pagemap = File::open("/proc/self/pagemap").map_err(failed("open /proc/self/pagemap"))?;
+        let pagemap =
+            File::open("/proc/self/pagemap").map(opened).map_err(failed("open /proc/self/pagemap"))?;
         Ok(WriteProtection { uffd, pagemap, buffers: Mutex::default(), buffer_len: RUNS })
     }
 

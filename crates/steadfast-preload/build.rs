@@ -1,0 +1,53 @@
+//! Builds the part that has to be C, and sets this library's own calls apart from those of the program.
+
+/// What the standard library and the rest of this library call of what is exported here. In those objects a call of `close` becomes one
+/// of `__wrap_close`, which stands in `shim.c` and is the kernel's.
+const OWN_CALLS: [&str; 38] = [
+    "close",
+    "copy_file_range",
+    "dup2",
+    "dup3",
+    "fallocate",
+    "fallocate64",
+    "fdatasync",
+    "fstat",
+    "fstat64",
+    "fsync",
+    "ftruncate",
+    "ftruncate64",
+    "lseek",
+    "lseek64",
+    "madvise",
+    "mmap",
+    "mmap64",
+    "mprotect",
+    "mremap",
+    "msync",
+    "munmap",
+    "open",
+    "open64",
+    "openat",
+    "openat64",
+    "pread",
+    "pread64",
+    "preadv",
+    "preadv64",
+    "pwrite",
+    "pwrite64",
+    "pwritev",
+    "pwritev64",
+    "read",
+    "readv",
+    "write",
+    "writev",
+    "_exit",
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=src/shim.c");
+    println!("cargo::rerun-if-changed=build.rs");
+    cc::Build::new().file("src/shim.c").warnings(true).extra_warnings(true).compile("steadfast_shim");
+    for call in OWN_CALLS {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={call}");
+    }
+}

@@ -1,0 +1,186 @@
+//! Which mappings become atomic, and what happens to those that cannot.
+//!
+//! # Safety
+//!
+//! This file is trusted with [`posix::mmap_atomic`] (see `memory.rs`), and with descriptors by the numbers that the program gives: where
+//! nothing is open under one, the kernel says so.
+#![allow(unsafe_code)]
+
+use std::ffi::{OsStr, c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::fs::{FileType, OFlags};
+use steadfast::{AtomicMapping, Error, ErrorKind, posix};
+
+use crate::memory::Request;
+use crate::settings::{self, Settings};
+use crate::{inside, owned};
+
+/// The process that mapped something atomically last; 0 while none has.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// May a file be mapped atomically in this process? One load where none ever was.
+pub(crate) fn any() -> bool {
+    let process = PROCESS.load(Ordering::Acquire);
+    process != 0 && process == owned::pid()
+}
+
+/// As [`any`], for a call that the program makes.
+pub(crate) fn concerns_us() -> bool {
+    any() && !inside::is_here()
+}
+
+/// The descriptor, if it leads to a file that this process maps atomically.
+pub(crate) fn file<'fd>(fd: c_int) -> Option<BorrowedFd<'fd>> {
+    descriptor(fd).filter(|&fd| posix::file::is_atomic(fd))
+}
+
+/// A number of the program's as a descriptor.
+pub(crate) fn descriptor<'fd>(fd: c_int) -> Option<BorrowedFd<'fd>> {
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: not -1, and used in calls only that say so where nothing is open under it.
+    Some(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+pub(crate) fn is_regular(fd: c_int) -> bool {
+    descriptor(fd)
+        .and_then(|fd| rustix::fs::fstat(fd).ok())
+        .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+}
+
+/// What became of a mapping that might be atomic.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Mapped(*mut c_void),
+    /// With this errno.
+    Refused(c_int),
+    /// To the kernel.
+    Passed,
+}
+
+/// A shared mapping of a regular file.
+pub(crate) fn map(request: &Request) -> Found {
+    if !settings::has_patterns() {
+        return Found::Passed;
+    }
+    let settings = settings::get();
+    let Some(file) = File::look(request.fd).filter(|file| settings.matches(&file.path)) else {
+        return Found::Passed;
+    };
+    if !file.is_read_write {
+        if settings.strict && descriptor(request.fd).is_some_and(posix::file::is_atomic) {
+            log::warn!(
+                "{}: not mapped: it is mapped atomically, and one image cannot serve a mapping for reading alone as well; open it for \
+                 reading and writing",
+                file.path.display()
+            );
+            return Found::Refused(libc::EBUSY);
+        }
+        log::info!("{}: passed on: its descriptor is for reading alone", file.path.display());
+        return Found::Passed;
+    }
+    let options = AtomicMapping::options().publish(settings.publish).guard(false);
+    let Request { address, len, prot, flags, fd, offset } = *request;
+    // SAFETY: the program's arguments, as they came; that nobody else writes the file is promised (head of `memory.rs`).
+    let mapped = unsafe { posix::mmap_atomic(address, len, prot, flags, fd, offset, &options) };
+    match mapped {
+        Ok(at) => {
+            PROCESS.store(owned::pid(), Ordering::Release);
+            log::info!("{}: converted: {len} bytes from offset {offset} at {at:p}", file.path.display());
+            Found::Mapped(at)
+        }
+        Err(error) => file.refused(&error, settings),
+    }
+}
+
+/// The file that a descriptor leads to.
+struct File {
+    path: PathBuf,
+    is_read_write: bool,
+    is_unlinked: bool,
+    identity: (u64, u64),
+}
+
+impl File {
+    fn look(fd: c_int) -> Option<File> {
+        let fd = descriptor(fd)?;
+        let stat = rustix::fs::fstat(fd).ok()?;
+        let flags = rustix::fs::fcntl_getfl(fd).ok()?;
+        let mut path = path_of(fd)?;
+        let is_unlinked = stat.st_nlink == 0;
+        if is_unlinked {
+            // The kernel's words for it.
+            path = path.strip_suffix(b" (deleted)").unwrap_or(&path).to_vec();
+        }
+        Some(File {
+            path: OsStr::from_bytes(&path).into(),
+            is_read_write: flags & OFlags::RWMODE == OFlags::RDWR,
+            is_unlinked,
+            identity: (stat.st_dev, stat.st_ino),
+        })
+    }
+
+    /// What cannot be, and what must not be.
+    fn refused(&self, error: &Error, settings: &Settings) -> Found {
+        let path = self.path.display();
+        let can_be_left_alone = match error.kind() {
+            // Somebody else's commits would meet stores that they know nothing of.
+            ErrorKind::Locked => {
+                log::warn!("{path}: not mapped: {error}");
+                return Found::Refused(libc::EAGAIN);
+            }
+            ErrorKind::Unsupported
+            | ErrorKind::Busy
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnly
+            | ErrorKind::InvalidInput => true,
+            _ => false,
+        };
+        if settings.strict || !can_be_left_alone {
+            log::warn!("{path}: not mapped: {error}");
+            return Found::Refused(posix::errno(error));
+        }
+        // What is in memory alone, or goes away with its last descriptor, has no crash to be kept from; and arguments that are wrong are
+        // found wrong by the kernel, too.
+        if self.is_unlinked || error.kind() == ErrorKind::InvalidInput || self.is_in_memory() {
+            log::info!("{path}: passed on: {error}");
+        } else if is_first(self.identity) {
+            log::warn!("{path}: passed on to the kernel, not atomic: {error}");
+        } else {
+            log::info!("{path}: passed on again: {error}");
+        }
+        Found::Passed
+    }
+
+    fn is_in_memory(&self) -> bool {
+        const TMPFS: i64 = 0x0102_1994;
+        const RAMFS: i64 = 0x8584_58f6;
+        self.path.as_os_str().as_bytes().starts_with(b"/memfd:")
+            || rustix::fs::statfs(&self.path).is_ok_and(|found| matches!(found.f_type, TMPFS | RAMFS))
+    }
+}
+
+/// One line a file.
+fn is_first(identity: (u64, u64)) -> bool {
+    static TOLD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+    // A child that was forked while another thread was here says it once more, rather than wait.
+    let Ok(mut told) = TOLD.try_lock() else { return true };
+    let is_first = !told.contains(&identity);
+    if is_first {
+        told.push(identity);
+    }
+    is_first
+}
+
+/// The absolute path, as the kernel has it.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+    let path = rustix::fs::readlink(Path::new(&link), Vec::new()).ok()?.into_bytes();
+    path.starts_with(b"/").then_some(path)
+}
