@@ -16,8 +16,8 @@
 //!
 //! # A process that forks
 //!
-//! In a child the table is empty: what the parent mapped is the kernel's affair there, and a child commits nothing. `msync` over the
-//! copy of an atomic mapping is an error of kind [`Forked`](crate::ErrorKind::Forked).
+//! A child begins with an empty table: what the parent mapped is the kernel's affair there, and a child commits nothing of it. `msync` over
+//! the copy of an atomic mapping is an error of kind [`Forked`](crate::ErrorKind::Forked).
 //!
 //! # Safety
 //!
@@ -29,6 +29,7 @@ pub mod file;
 mod held;
 mod kernel;
 mod map;
+mod process;
 mod protect;
 mod sync;
 mod table;

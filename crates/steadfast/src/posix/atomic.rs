@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs;
 
+use super::process::{self, Process};
 use super::table::{self, Place, Window};
 use crate::atomic::{AtomicMapping, AtomicOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,9 +21,6 @@ const RESERVED_BYTES_MIN: usize = 16 << 30;
 
 /// By device and inode.
 pub(super) type Identity = (u64, u64);
-
-static FILES: Mutex<Option<HashMap<Identity, Arc<AtomicFile>>>> = Mutex::new(None);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// The image. While it is in the list of files it has a map.
 #[derive(Debug)]
@@ -39,6 +37,10 @@ struct State {
     ticket: Option<CommitTicket>,
 }
 
+fn images(process: &Process) -> MutexGuard<'_, HashMap<Identity, Arc<AtomicFile>>> {
+    process.images.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Identity of an open file; `None` for what is no regular file with a name.
 pub(super) fn identity_of(fd: BorrowedFd<'_>) -> Result<Option<Identity>> {
     let stat = fs::fstat(fd).map_err(|error| Error::from_io("mmap", error.into()))?;
@@ -48,7 +50,7 @@ pub(super) fn identity_of(fd: BorrowedFd<'_>) -> Result<Option<Identity>> {
 
 /// The image of a descriptor's file, if it has one in this process.
 pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
-    if COUNT.load(Ordering::Acquire) == 0 || table::is_inherited() {
+    if process::here().image_count.load(Ordering::Acquire) == 0 {
         return None;
     }
     let stat = fs::fstat(fd).ok()?;
@@ -56,22 +58,18 @@ pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
 }
 
 pub(super) fn of(identity: Identity) -> Option<Arc<AtomicFile>> {
-    FILES.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(&identity).cloned()
+    images(process::here()).get(&identity).cloned()
 }
 
 pub(super) fn all() -> Vec<Arc<AtomicFile>> {
-    if COUNT.load(Ordering::Acquire) == 0 || table::is_inherited() {
-        return Vec::new();
-    }
-    let files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-    files.iter().flat_map(HashMap::values).cloned().collect()
+    images(process::here()).values().cloned().collect()
 }
 
 fn forget(identity: Identity) {
-    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-    let files = files.get_or_insert_default();
+    let process = process::here();
+    let mut files = images(process);
     files.remove(&identity);
-    COUNT.store(files.len(), Ordering::Release);
+    process.image_count.store(files.len(), Ordering::Release);
 }
 
 /// Opens the file of a descriptor. `end` is where the window that is asked for ends in the file.
@@ -103,10 +101,10 @@ pub(super) unsafe fn open(
     map.as_mut_ptr();
     let file = Arc::new(AtomicFile { identity, state: Mutex::new(State { map: Some(map), ticket: None }) });
     {
-        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = files.get_or_insert_default();
+        let process = process::here();
+        let mut files = images(process);
         files.insert(identity, Arc::clone(&file));
-        COUNT.store(files.len(), Ordering::Release);
+        process.image_count.store(files.len(), Ordering::Release);
     }
     if let Some(mut image) = file.image() {
         let base = image.base()?;

@@ -1,14 +1,14 @@
 //! A file that the kernel maps, and what its msync leaves out: write-out that begins, a name that is durable, errors that are told
 //! until the data is safe, pages that are read again.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use rustix::fs;
 
+use super::process;
 use super::table::{self, Place};
 use crate::error::{Error, Result};
 use crate::mapping::{Background, MappedFile, Through, run_in_background};
@@ -18,9 +18,7 @@ use crate::sys::{self, page_size};
 const UNIT_BYTES: u64 = 2 << 20;
 
 /// By device, inode, and whether stores are possible.
-type Key = (u64, u64, bool);
-
-static FILES: Mutex<Option<HashMap<Key, Weak<KernelFile>>>> = Mutex::new(None);
+pub(super) type Key = (u64, u64, bool);
 
 /// One open file description that stands for all mappings of a file in this process.
 #[derive(Debug)]
@@ -38,8 +36,7 @@ impl KernelFile {
         }
         let access = fs::fcntl_getfl(fd).ok()? & fs::OFlags::RWMODE;
         let key = (stat.st_dev, stat.st_ino, access == fs::OFlags::RDWR);
-        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = files.get_or_insert_default();
+        let mut files = process::here().kernel_files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = files.get(&key).and_then(Weak::upgrade) {
             return Some(known);
         }

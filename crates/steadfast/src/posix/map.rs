@@ -10,10 +10,11 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 use super::atomic::{self, AtomicFile};
 use super::kernel::KernelFile;
+use super::process;
 use super::sync::pages;
 use super::table::{self, Place, Window};
 use super::{os_error, protect};
@@ -27,10 +28,8 @@ const NOT_ATOMIC: c_int =
 const READ_WRITE: c_int = libc::PROT_READ | libc::PROT_WRITE;
 
 /// Whoever changes what lies where, one after the other.
-static CHANGES: Mutex<()> = Mutex::new(());
-
 pub(super) fn changing() -> MutexGuard<'static, ()> {
-    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+    process::here().changes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_shared_file(flags: c_int, fd: c_int) -> bool {
@@ -225,7 +224,7 @@ pub(super) fn leave_to_kernel(file: &AtomicFile) -> Result<()> {
     give_back(file)
 }
 
-/// Commits everything, and puts the kernel's own mappings of the file where its windows are. Under `CHANGES`.
+/// Commits everything, and puts the kernel's own mappings of the file where its windows are. While it is `changing`.
 fn give_back(file: &AtomicFile) -> Result<()> {
     let Some(mut image) = file.image() else { return Ok(()) };
     let path = image.path()?;
@@ -235,12 +234,11 @@ fn give_back(file: &AtomicFile) -> Result<()> {
     // What was stored up to here. What comes next is little, and committed while nobody can store.
     image.commit_all()?;
     let windows = file.windows();
-    let base = image.base()?;
-    let len = image.len()?.next_multiple_of(page_size());
     {
-        // SAFETY: the pages of the image are mapped and readable, and a thread that stores to them can wait.
-        let _frozen = unsafe { freeze::freeze(&(base..base + len)) }
-            .map_err(|error| Error::from_io("mmap", error).path(&path))?;
+        let memory: Vec<_> = windows.iter().map(|(memory, _)| memory.clone()).collect();
+        // SAFETY: the windows are mapped, and a thread that stores to them can wait.
+        let _frozen =
+            unsafe { freeze::freeze(&memory) }.map_err(|error| Error::from_io("mmap", error).path(&path))?;
         image.commit_frozen()?;
         for (memory, window) in &windows {
             let flags = libc::MAP_SHARED | libc::MAP_FIXED;
@@ -320,7 +318,7 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
     first
 }
 
-/// A window that is committed and that the table has forgotten goes; with the last one the file is closed. Under `CHANGES`.
+/// A window that is committed and that the table has forgotten goes; with the last one the file is closed. While it is `changing`.
 fn unmap_window(memory: &Range<usize>, window: &Window) -> Result<()> {
     let Some(mut image) = window.file.image() else { return Ok(()) };
     if window.file.windows().is_empty() {
@@ -414,7 +412,7 @@ unsafe fn remap_kernel(
     Ok(at as *mut c_void)
 }
 
-/// In place, always: the image has addresses to grow into. Under `CHANGES`.
+/// In place, always: the image has addresses to grow into. While it is `changing`.
 fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result<*mut c_void> {
     let invalid = || os_error("mremap", io::Error::from_raw_os_error(libc::EINVAL));
     let new_memory = pages(memory.start, new_len).filter(|new| !new.is_empty()).ok_or_else(invalid)?;

@@ -67,10 +67,8 @@ pub(super) fn msync(start: usize, len: usize, flags: c_int, rules: Rules) -> Res
     if memory.is_empty() {
         return Ok(());
     }
-    if table::is_inherited() {
-        return in_a_child(&memory, flags);
-    }
     if !table::knows(&memory) {
+        not_a_parents(&memory)?;
         return address::msync(&memory, flags).map_err(|error| of_kernel(error, &memory));
     }
     if request.invalidate {
@@ -118,6 +116,9 @@ fn in_whole(parts: Vec<Part>) -> Vec<Part> {
 fn sync_part((memory, place): Part, request: Request, flags: c_int) -> (Result<()>, bool) {
     let result = match place {
         None => {
+            if let Err(error) = not_a_parents(&memory) {
+                return (Err(error), false);
+            }
             let result = address::msync(&memory, flags);
             let is_hole = result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOMEM));
             return (result.map_err(|error| of_kernel(error, &memory)), is_hole);
@@ -172,17 +173,17 @@ fn sync_part((memory, place): Part, request: Request, flags: c_int) -> (Result<(
     (result, false)
 }
 
-/// The parent's mappings: the kernel's are shared, and the kernel syncs them; the others are copies that nobody commits.
-fn in_a_child(memory: &Range<usize>, flags: c_int) -> Result<()> {
-    if table::was_atomic(memory) {
-        return Err(Error::new(
-            ErrorKind::Forked,
-            OPERATION,
-            "the mapping commits for the parent of this process; what is stored here reaches no file",
-        )
-        .advice("sync in the parent, or map the file in the child"));
+/// A parent's mappings: the kernel's are shared, and the kernel syncs them; the others are copies that nobody commits.
+fn not_a_parents(memory: &Range<usize>) -> Result<()> {
+    if !table::was_atomic(memory) {
+        return Ok(());
     }
-    address::msync(memory, flags).map_err(|error| of_kernel(error, memory))
+    Err(Error::new(
+        ErrorKind::Forked,
+        OPERATION,
+        "the mapping commits for the parent of this process; what is stored here reaches no file",
+    )
+    .advice("sync in the parent, or map the file in the child"))
 }
 
 fn of_kernel(error: io::Error, memory: &Range<usize>) -> Error {

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
 use super::atomic::AtomicFile;
 use super::held::Reached;
 use super::kernel::KernelFile;
-use crate::sys::fork::Birth;
+use super::process::{self, Process};
 
 /// What lies at an address, and which byte of it.
 #[derive(Debug, Clone)]
@@ -60,29 +60,24 @@ struct Span {
 
 /// By start. They do not overlap.
 #[derive(Debug, Default)]
-struct Spans(BTreeMap<usize, Span>);
+pub(super) struct Spans(BTreeMap<usize, Span>);
 
-static SPANS: RwLock<Spans> = RwLock::new(Spans(BTreeMap::new()));
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static BIRTH: OnceLock<Birth> = OnceLock::new();
-
-fn read() -> RwLockReadGuard<'static, Spans> {
-    SPANS.read().unwrap_or_else(PoisonError::into_inner)
+fn read(process: &Process) -> RwLockReadGuard<'_, Spans> {
+    process.spans.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write() -> RwLockWriteGuard<'static, Spans> {
-    BIRTH.get_or_init(Birth::here);
-    SPANS.write().unwrap_or_else(PoisonError::into_inner)
+fn write(process: &Process) -> RwLockWriteGuard<'_, Spans> {
+    process.spans.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Was what is known mapped by a parent of this process?
-pub(super) fn is_inherited() -> bool {
-    COUNT.load(Ordering::Acquire) != 0 && BIRTH.get().is_some_and(|birth| birth.is_elsewhere())
+fn is_empty(process: &Process) -> bool {
+    process.span_count.load(Ordering::Acquire) == 0
 }
 
-/// In a child: did the parent map any of this so that it commits?
+/// In a child, of what it did not map itself: did the parent map any of this so that it commits?
 pub(super) fn was_atomic(memory: &Range<usize>) -> bool {
-    let spans = match SPANS.try_read() {
+    let Some(parent) = process::here().parent.filter(|parent| !is_empty(parent)) else { return false };
+    let spans = match parent.spans.try_read() {
         Ok(spans) => spans,
         Err(TryLockError::Poisoned(spans)) => spans.into_inner(),
         // Another thread of the parent was at work when it forked.
@@ -93,15 +88,17 @@ pub(super) fn was_atomic(memory: &Range<usize>) -> bool {
 
 /// Is anything known in this range?
 pub(super) fn knows(memory: &Range<usize>) -> bool {
-    COUNT.load(Ordering::Acquire) != 0 && !is_inherited() && read().overlapping(memory).next().is_some()
+    let process = process::here();
+    !is_empty(process) && read(process).overlapping(memory).next().is_some()
 }
 
 /// All of the range in order, known or not.
 pub(super) fn parts(memory: &Range<usize>) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut at = memory.start;
-    if COUNT.load(Ordering::Acquire) != 0 && !is_inherited() {
-        for (&start, span) in read().overlapping(memory) {
+    let process = process::here();
+    if !is_empty(process) {
+        for (&start, span) in read(process).overlapping(memory) {
             let piece = start.max(memory.start)..span.end.min(memory.end);
             if at < piece.start {
                 parts.push((at..piece.start, None));
@@ -119,10 +116,11 @@ pub(super) fn parts(memory: &Range<usize>) -> Vec<Part> {
 
 /// What is known of these addresses from here on. What was known is told: to be dropped where no lock is held.
 pub(super) fn insert(memory: Range<usize>, place: Place) -> Vec<(Range<usize>, Place)> {
-    let mut spans = write();
+    let process = process::here();
+    let mut spans = write(process);
     let removed = spans.remove(&memory);
     spans.0.insert(memory.start, Span { end: memory.end, place });
-    COUNT.store(spans.0.len(), Ordering::Release);
+    process.span_count.store(spans.0.len(), Ordering::Release);
     removed
 }
 
@@ -131,18 +129,20 @@ pub(super) fn remove(memory: &Range<usize>) -> Vec<(Range<usize>, Place)> {
     if !knows(memory) {
         return Vec::new();
     }
-    let mut spans = write();
+    let process = process::here();
+    let mut spans = write(process);
     let removed = spans.remove(memory);
-    COUNT.store(spans.0.len(), Ordering::Release);
+    process.span_count.store(spans.0.len(), Ordering::Release);
     removed
 }
 
 /// Everything that `pick` picks, wherever it lies.
 pub(super) fn find<T>(mut pick: impl FnMut(Range<usize>, &Place) -> Option<T>) -> Vec<T> {
-    if COUNT.load(Ordering::Acquire) == 0 || is_inherited() {
+    let process = process::here();
+    if is_empty(process) {
         return Vec::new();
     }
-    read().0.iter().filter_map(|(&start, span)| pick(start..span.end, &span.place)).collect()
+    read(process).0.iter().filter_map(|(&start, span)| pick(start..span.end, &span.place)).collect()
 }
 
 impl Spans {

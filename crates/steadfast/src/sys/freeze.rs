@@ -42,15 +42,18 @@ pub(crate) struct Frozen {
 /// # Safety
 ///
 /// It is mapped and readable, and whoever stores to it can wait.
-pub(crate) unsafe fn freeze(memory: &Range<usize>) -> io::Result<Frozen> {
+pub(crate) unsafe fn freeze(memory: &[Range<usize>]) -> io::Result<Frozen> {
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     install()?;
-    START.store(memory.start, Ordering::SeqCst);
-    END.store(memory.end, Ordering::SeqCst);
+    // Whatever lies between them does not fault.
+    START.store(memory.iter().map(|part| part.start).min().unwrap_or(0), Ordering::SeqCst);
+    END.store(memory.iter().map(|part| part.end).max().unwrap_or(0), Ordering::SeqCst);
     IS_FROZEN.store(true, Ordering::SeqCst);
     let frozen = Frozen { _one: one };
-    // SAFETY: passed on; a store that comes from here on waits.
-    unsafe { address::mprotect(memory, libc::PROT_READ)? };
+    for part in memory {
+        // SAFETY: passed on; a store that comes from here on waits.
+        unsafe { address::mprotect(part, libc::PROT_READ)? };
+    }
     Ok(frozen)
 }
 
