@@ -162,12 +162,14 @@ pub unsafe fn madvise(address: *mut c_void, len: usize, advice: c_int) -> Result
     unsafe { protect::madvise(address as usize, len, advice) }
 }
 
-/// Which flags [`msync`] takes.
+/// How [`msync`] is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
     /// POSIX: exactly one of `MS_SYNC` and `MS_ASYNC`.
     Posix,
-    /// Linux: also neither, and then nothing is written.
+    /// As a program means it that was written for Linux and knows nothing of commits. Neither flag is accepted too, and then nothing
+    /// is written. And whatever part of an image is named, all of it is the commit: some programs sync less than what belongs together
+    /// (lmdb-js 3.5 leaves the last page out), which the kernel forgives them until the power fails.
     Linux,
 }
 

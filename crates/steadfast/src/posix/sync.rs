@@ -18,6 +18,8 @@ struct Request {
     /// `None`: nothing is written (Linux).
     write: Option<Write>,
     invalidate: bool,
+    /// Of an image, all is meant whatever part is named.
+    whole_images: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,11 @@ impl Request {
             (false, false) if rules == Rules::Linux => None,
             (false, false) => return refuse("neither MS_SYNC nor MS_ASYNC is among them"),
         };
-        Ok(Request { write, invalidate: flags & libc::MS_INVALIDATE != 0 })
+        Ok(Request {
+            write,
+            invalidate: flags & libc::MS_INVALIDATE != 0,
+            whole_images: rules == Rules::Linux,
+        })
     }
 }
 
@@ -135,7 +141,10 @@ fn sync_part((memory, place): Part, request: Request, flags: c_int) -> (Result<(
             })
         }
         Some(Place::Atomic(window)) => {
-            let bytes = window.offset..window.offset + memory.len() as u64;
+            let bytes = match request.whole_images {
+                true => 0..u64::MAX,
+                false => window.offset..window.offset + memory.len() as u64,
+            };
             match (window.file.image(), request.write) {
                 (Some(mut image), Some(Write::Now)) => image.commit(bytes),
                 (Some(mut image), Some(Write::Begin)) => image.start_commit(bytes),
