@@ -17,7 +17,7 @@ use crate::memory::failed;
 use crate::{atomic, inside, real};
 
 exported! { [_exit, _Exit] (code: c_int) -> c_int = {
-    let _ = commit_all("_exit");
+    let _ = close_all("_exit");
     // SAFETY: it does not return.
     unsafe { real::_exit(code) }
 } }
@@ -109,11 +109,11 @@ jumps! {
 
 /// For `exit`, and the end of `main`.
 extern "C" fn at_exit(_: *mut c_void) {
-    let _ = commit_all("exit");
+    let _ = close_all("exit");
 }
 
 extern "C" fn at_quick_exit(_: *mut c_void) {
-    let _ = commit_all("quick_exit");
+    let _ = close_all("quick_exit");
 }
 
 /// From here on `exit` and `quick_exit` commit as well, after what the program registers for them. What is registered first is called last,
@@ -127,11 +127,20 @@ pub(crate) fn start() {
 
 /// An error is said in a line. Where a call can still fail it does: what was stored is in memory still.
 fn commit_all(call: &str) -> Result<(), c_int> {
+    finish(call, posix::commit_all)
+}
+
+/// Where nothing comes after: a plain file is left.
+fn close_all(call: &str) -> Result<(), c_int> {
+    finish(call, posix::close_all)
+}
+
+fn finish(call: &str, how: fn() -> steadfast::Result<()>) -> Result<(), c_int> {
     if !atomic::concerns_us() {
         return Ok(());
     }
     let done = inside::answer(|| {
-        let done = posix::commit_all().map_err(|error| failed(&error));
+        let done = how().map_err(|error| failed(&error));
         if done.is_ok() {
             log::debug!("{call}: committed");
         }

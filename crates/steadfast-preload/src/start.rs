@@ -30,6 +30,7 @@ pub(crate) fn ensure() {
                 "another part of this program watches the library's descriptors: they are not guarded"
             );
         }
+        steadfast::posix::refuse_to_give_back(settings::get().strict);
         ends::start();
     });
 }

@@ -301,14 +301,15 @@ fn copies_within_the_kernel_are_refused_so_that_programs_write() {
 }
 
 #[test]
-fn every_way_out_that_a_program_takes_commits_what_is_left() {
+fn every_way_out_that_a_program_takes_commits_what_is_left_and_leaves_a_plain_file() {
     for end in ["exit 7", "_exit 7", "_Exit 7", "quick_exit 7"] {
         for program in actors() {
             let (_dir, path, mut actor, _, map) = mapped_by(program, &[]);
             actor.works(&format!("store {map} 0 hello"));
             let (_, status, said) = actor.ends(end);
             assert_eq!((status.code(), said.as_str()), (Some(7), ""), "{end}");
-            assert_eq!(recovered(&path, 0, 5), "hello", "{end}");
+            assert!(!path.with_extension("bin.steadfast").exists(), "{end}");
+            assert_eq!(plain(&path, 0, 5), "hello", "{end}");
         }
     }
 }

@@ -385,6 +385,15 @@ impl AtomicMapping {
         self.working.give_up(bytes);
     }
 
+    /// As `close`, and the memory stays mapped for ever, with what is in it.
+    pub(crate) fn close_and_leave_memory(mut self) -> Result<()> {
+        self.check_for("close")?;
+        let closed = self.store.close();
+        let AtomicMapping { working, .. } = self;
+        std::mem::forget(working);
+        closed
+    }
+
     /// Was any of these pages given up?
     pub(crate) fn is_given_up(&self, bytes: &Range<usize>) -> bool {
         self.working.is_given_up(bytes)

@@ -205,6 +205,28 @@ pub fn commit_all() -> Result<()> {
     first
 }
 
+/// As [`commit_all`], and leaves plain files, with no journal beside them: for `exit`. The memory stays where it is, since other threads
+/// may use it still; what is stored there from now on reaches no file.
+///
+/// # Errors
+///
+/// The first error; every mapping was tried. A file that could not be committed is left to the next open, with its journal.
+pub fn close_all() -> Result<()> {
+    let mut first = Ok(());
+    for file in atomic::all() {
+        if let Some(image) = file.image() {
+            first = first.and(image.leave());
+        }
+    }
+    first
+}
+
+/// Refuse what would give a file back to the kernel (a second mapping of the same bytes, `MAP_FIXED` over them, a `pwrite` to what was
+/// unmapped) with [`Busy`](ErrorKind::Busy), for the whole process. Default: no, the file is given back.
+pub fn refuse_to_give_back(refuse: bool) {
+    map::refuse_to_give_back(refuse);
+}
+
 /// The errno that stands for an error in C.
 #[must_use]
 pub fn errno(error: &Error) -> c_int {

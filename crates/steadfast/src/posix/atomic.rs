@@ -319,6 +319,16 @@ impl Image<'_> {
         }
     }
 
+    /// Lets go of the file, and not of the memory.
+    pub(super) fn leave(mut self) -> Result<()> {
+        self.commit_all()?;
+        forget(self.file.identity);
+        match self.state.map.take() {
+            Some(map) => map.close_and_leave_memory(),
+            None => Ok(()),
+        }
+    }
+
     /// Closes the file, and leaves its windows to the kernel's own mappings of it, which the caller has put there.
     pub(super) fn give_up(mut self, windows: &[Range<usize>]) -> Result<()> {
         let base = self.base()?;

@@ -10,6 +10,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 
 use super::atomic::{self, AtomicFile};
@@ -218,6 +219,12 @@ fn make_room(operation: &'static str, memory: &Range<usize>) -> Result<()> {
     Ok(())
 }
 
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn refuse_to_give_back(refuse: bool) {
+    REFUSED.store(refuse, Ordering::Relaxed);
+}
+
 /// As `give_back`, for those who change nothing else.
 pub(super) fn leave_to_kernel(file: &AtomicFile) -> Result<()> {
     let _changing = changing();
@@ -228,6 +235,15 @@ pub(super) fn leave_to_kernel(file: &AtomicFile) -> Result<()> {
 fn give_back(file: &AtomicFile) -> Result<()> {
     let Some(mut image) = file.image() else { return Ok(()) };
     let path = image.path()?;
+    if REFUSED.load(Ordering::Relaxed) {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "mmap",
+            "it is mapped in a way that one image cannot serve, and is not to be given back to the kernel",
+        )
+        .path(path)
+        .advice("map each byte of a file once, and unmap it before other memory takes its place"));
+    }
     let opened = std::fs::File::options().read(true).write(true).open(&path);
     let opened = opened.map_err(|error| Error::from_io("mmap", error).path(&path))?;
     let kernel = KernelFile::of(std::os::fd::AsFd::as_fd(&opened));
