@@ -385,10 +385,15 @@ impl AtomicMapping {
         self.working.give_up(bytes);
     }
 
+    /// Closes the file, and leaves the memory as it is: for those who put something else in its place.
+    pub(crate) fn close_file(&mut self) -> Result<()> {
+        self.check_for("close")?;
+        self.store.close()
+    }
+
     /// As `close`, and the memory stays mapped for ever, with what is in it.
     pub(crate) fn close_and_leave_memory(mut self) -> Result<()> {
-        self.check_for("close")?;
-        let closed = self.store.close();
+        let closed = self.close_file();
         let AtomicMapping { working, .. } = self;
         std::mem::forget(working);
         closed

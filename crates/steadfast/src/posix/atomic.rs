@@ -194,11 +194,12 @@ impl Image<'_> {
         self.commit(0..u64::MAX)
     }
 
-    /// Commits what was stored before the memory was frozen, and has the plain file hold it: what the kernel maps then.
-    pub(super) fn commit_frozen(&mut self) -> Result<()> {
+    /// Commits what was stored before the memory was frozen, and closes the file while nobody can store to it: a plain file is what the
+    /// kernel maps then.
+    pub(super) fn close_frozen(&mut self) -> Result<()> {
         let map = self.map()?;
         map.commit()?;
-        map.checkpoint()
+        map.close_file()
     }
 
     pub(super) fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> Result<usize> {
@@ -329,20 +330,17 @@ impl Image<'_> {
         }
     }
 
-    /// Closes the file, and leaves its windows to the kernel's own mappings of it, which the caller has put there.
+    /// Once the file is closed: leaves its windows to the kernel's own mappings of it, which the caller has put there.
     pub(super) fn give_up(mut self, windows: &[Range<usize>]) -> Result<()> {
         let base = self.base()?;
         forget(self.file.identity);
         self.file.forget_gaps();
-        match self.state.map.take() {
-            Some(mut map) => {
-                for window in windows {
-                    map.give_up(&(window.start - base..window.end - base));
-                }
-                map.close()
+        if let Some(mut map) = self.state.map.take() {
+            for window in windows {
+                map.give_up(&(window.start - base..window.end - base));
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// Calls for which every page can be read, whatever the program may do there.

@@ -255,7 +255,16 @@ fn give_back(file: &AtomicFile) -> Result<()> {
         // SAFETY: the windows are mapped, and a thread that stores to them can wait.
         let _frozen =
             unsafe { freeze::freeze(&memory) }.map_err(|error| Error::from_io("mmap", error).path(&path))?;
-        image.commit_frozen()?;
+        if let Err(error) = image.close_frozen() {
+            for (memory, window) in &windows {
+                protect::set(
+                    memory,
+                    window.prot,
+                    image.base()? + image.len()?.next_multiple_of(page_size()),
+                )?;
+            }
+            return Err(error);
+        }
         for (memory, window) in &windows {
             let flags = libc::MAP_SHARED | libc::MAP_FIXED;
             let fd = std::os::fd::AsRawFd::as_raw_fd(&opened);
