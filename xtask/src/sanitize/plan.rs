@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 34] = [
+const FILES: [(&str, Verdict, Verdict); 36] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -62,7 +62,9 @@ const FILES: [(&str, Verdict, Verdict); 34] = [
     ("one_call", Long, Not(ONE_THREAD)),
     ("one_writer", Long, Long),
     ("planted", Not(PLANTED), Not(PLANTED)),
+    ("posix_calls", Long, Not(ONE_THREAD)),
     ("posix_msync", Long, Long),
+    ("posix_threads", Short, Short),
     ("readers", Long, Long),
     ("scrub", Long, Not(ONE_THREAD)),
     ("store_background", Short, Short),

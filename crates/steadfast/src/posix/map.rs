@@ -454,7 +454,10 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
     let grown = memory.end..new_memory.end;
     let Some(mut image) = window.file.image() else { return Err(invalid()) };
     let end = image.base()? + image.reserved_bytes()?;
-    let is_taken = !is_free(&grown);
+    let base = image.base()?;
+    // What was unmapped there before may be others' by now.
+    let is_taken = !is_free(&grown)
+        || (new_memory.end <= end && image.take_back(&(grown.start - base..grown.end - base)).is_err());
     if new_memory.end > end || is_taken {
         return Err(Error::new(
             ErrorKind::LimitExceeded,
@@ -466,7 +469,7 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
         .advice("unmap it and map it again"));
     }
     let len = image.len()?;
-    let (base, prot) = (image.base()?, window.prot);
+    let prot = window.prot;
     drop(image);
     drop(table::insert(new_memory.clone(), Place::Atomic(window)));
     if prot & READ_WRITE != READ_WRITE {

@@ -1,0 +1,321 @@
+//! The calls by address beside msync: what they do to a mapping that commits, and to one that is the kernel's.
+//!
+//! # Safety
+//!
+//! The mappings are the tests' own, of files in folders of their own.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, MS_SYNC, PROT_NONE, PROT_READ, PROT_WRITE};
+use steadfast::posix::{self, Rules, file};
+use steadfast::{AtomicMapping, AtomicOptions, ErrorKind};
+
+const PAGES: usize = 8;
+const READ_WRITE: i32 = PROT_READ | PROT_WRITE;
+
+fn page() -> usize {
+    rustix::param::page_size()
+}
+
+fn options() -> AtomicOptions {
+    AtomicMapping::options().publish(true).guard(false)
+}
+
+/// A file of eight pages of sevens, and what is mapped of it.
+struct Stage {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    file: File,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = folder.path().join("data.bin");
+        fs::write(&path, vec![7; PAGES * page()]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        Stage { _folder: folder, path, file }
+    }
+
+    fn atomic(&self, pages: std::ops::Range<usize>) -> Result<Memory, steadfast::Error> {
+        let (len, fd, offset) = (pages.len() * page(), self.file.as_raw_fd(), (pages.start * page()) as i64);
+        // SAFETY: anywhere; nobody else writes the file.
+        let at = unsafe {
+            posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, offset, &options())
+        }?;
+        Ok(Memory { at: at.cast(), len })
+    }
+
+    fn kernel(&self, pages: std::ops::Range<usize>) -> Memory {
+        let (len, fd, offset) = (pages.len() * page(), self.file.as_raw_fd(), (pages.start * page()) as i64);
+        // SAFETY: anywhere.
+        let at = unsafe { posix::mmap(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, offset) }.unwrap();
+        Memory { at: at.cast(), len }
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        fs::read(&self.path).unwrap()[at]
+    }
+
+    fn is_plain(&self) -> bool {
+        fs::read_dir(self.path.parent().unwrap_or(Path::new("/"))).unwrap().count() == 1
+    }
+}
+
+/// What a program has of it.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    at: *mut u8,
+    len: usize,
+}
+
+impl Memory {
+    fn put(self, at: usize, byte: u8) {
+        // SAFETY: mapped, as the tests see to.
+        unsafe { self.at.wrapping_add(at).write_volatile(byte) };
+    }
+
+    fn get(self, at: usize) -> u8 {
+        // SAFETY: mapped, as the tests see to.
+        unsafe { self.at.wrapping_add(at).read_volatile() }
+    }
+
+    fn address(self, at: usize) -> *mut c_void {
+        self.at.wrapping_add(at).cast()
+    }
+
+    fn sync(self) {
+        posix::msync(self.address(0), self.len, MS_SYNC, Rules::Posix).unwrap();
+    }
+
+    fn unmap(self, pages: std::ops::Range<usize>) {
+        // SAFETY: nobody uses it any more.
+        unsafe { posix::munmap(self.address(pages.start * page()), pages.len() * page()) }.unwrap();
+    }
+
+    fn unmap_all(self) {
+        self.unmap(0..self.len / page());
+    }
+
+    fn protect(self, pages: std::ops::Range<usize>, prot: i32) {
+        // SAFETY: nobody relies on what is taken away.
+        unsafe { posix::mprotect(self.address(pages.start * page()), pages.len() * page(), prot) }.unwrap();
+    }
+}
+
+#[test]
+fn munmap_of_a_part_commits_that_part_and_leaves_its_addresses_to_the_program() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(2 * page(), 1);
+    map.put(5 * page(), 2);
+    map.unmap(2..3);
+    assert_eq!((stage.byte(2 * page()), stage.byte(5 * page())), (1, 7), "that part, and no more");
+    // What is mapped there next is the program's own.
+    let own = map.address(2 * page());
+    // SAFETY: free since a moment ago.
+    let at = unsafe { libc::mmap(own, page(), READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) };
+    assert_eq!(at, own);
+    map.put(2 * page(), 99);
+    map.sync_all_but(2);
+    map.unmap(0..2);
+    map.unmap(3..PAGES);
+    assert_eq!((stage.byte(2 * page()), stage.byte(5 * page()), map.get(2 * page())), (1, 2, 99));
+    assert!(stage.is_plain());
+    // SAFETY: the test's own.
+    assert_eq!(unsafe { libc::munmap(own, page()) }, 0);
+}
+
+impl Memory {
+    fn sync_all_but(self, number: usize) {
+        for pages in [0..number, number + 1..PAGES] {
+            let (at, len) = (self.address(pages.start * page()), pages.len() * page());
+            posix::msync(at, len, MS_SYNC, Rules::Posix).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_part_that_is_mapped_again_shows_what_was_committed_and_what_was_written_since() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(6 * page(), 1);
+    map.unmap(6..8);
+    let again = stage.atomic(6..8).unwrap();
+    assert_eq!((again.get(0), again.get(1)), (1, 7));
+    again.put(1, 2);
+    again.sync();
+    assert_eq!(stage.byte(6 * page() + 1), 2);
+    map.unmap(0..6);
+    again.unmap_all();
+    assert!(stage.is_plain());
+}
+
+#[test]
+fn windows_of_one_file_are_one_image() {
+    let stage = Stage::new();
+    let (low, high) = (stage.atomic(0..2).unwrap(), stage.atomic(4..6).unwrap());
+    low.put(0, 1);
+    high.put(0, 2);
+    let fd = stage.file.as_fd();
+    let mut bytes = [0; 1];
+    assert_eq!(file::read_at(fd, &mut bytes, 4 * page() as u64).unwrap().unwrap(), 1);
+    assert_eq!(bytes, [2]);
+    low.unmap_all();
+    assert_eq!((stage.byte(0), stage.byte(4 * page())), (1, 7));
+    high.unmap_all();
+    assert_eq!(stage.byte(4 * page()), 2);
+    assert!(stage.is_plain());
+}
+
+#[test]
+fn a_second_mapping_of_the_same_bytes_makes_both_the_kernels_and_loses_nothing() {
+    for second_is_atomic in [true, false] {
+        let stage = Stage::new();
+        let map = stage.atomic(0..PAGES).unwrap();
+        map.put(5, 5);
+        if second_is_atomic {
+            assert_eq!(stage.atomic(0..1).unwrap_err().kind(), ErrorKind::Busy);
+        }
+        let second = stage.kernel(0..2);
+        map.put(6, 6);
+        assert_eq!((second.get(5), second.get(6)), (5, 6));
+        assert!(stage.is_plain());
+        assert!(!file::is_atomic(stage.file.as_fd()));
+        map.sync();
+        map.unmap_all();
+        second.unmap_all();
+        assert_eq!((stage.byte(5), stage.byte(6)), (5, 6));
+    }
+}
+
+#[test]
+fn what_a_descriptor_writes_is_a_store_and_what_it_cuts_is_a_commit() {
+    let stage = Stage::new();
+    let fd = stage.file.as_fd();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(0, 1);
+    assert_eq!(file::write_at(fd, b"hello", 10).unwrap().unwrap(), 5);
+    assert_eq!((map.get(10), map.get(14), stage.byte(10)), (b'h', b'o', 7));
+    file::sync(fd).unwrap().unwrap();
+    assert_eq!((stage.byte(0), stage.byte(10)), (1, b'h'));
+    // Down and up: zeros, in memory and in the file, and in the rest of the page at once.
+    map.put(3 * page() + 200, 9);
+    file::set_len(fd, 3 * page() as u64 + 100).unwrap().unwrap();
+    assert_eq!(fs::metadata(&stage.path).unwrap().len(), 3 * page() as u64 + 100);
+    assert_eq!(map.get(3 * page() + 200), 0);
+    file::set_len(fd, (PAGES * page()) as u64).unwrap().unwrap();
+    assert_eq!((map.get(3 * page() + 99), map.get(3 * page() + 200), map.get(6 * page())), (7, 0, 0));
+    assert_eq!(stage.byte(6 * page()), 0);
+    file::allocate(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, 0, page() as u64)
+        .unwrap()
+        .unwrap();
+    assert_eq!((map.get(10), stage.byte(10)), (0, 0));
+    let error = file::allocate(fd, libc::FALLOC_FL_COLLAPSE_RANGE, 0, page() as u64).unwrap().unwrap_err();
+    assert_eq!(posix::errno(&error), libc::EOPNOTSUPP);
+    // Longer than it was mapped.
+    assert_eq!(file::write_at(fd, b"end", (PAGES * page()) as u64).unwrap().unwrap(), 3);
+    assert_eq!(file::len(fd), Some((PAGES * page() + 3) as u64));
+    map.unmap_all();
+    assert_eq!(fs::metadata(&stage.path).unwrap().len(), (PAGES * page() + 3) as u64);
+    assert!(file::sync(fd).is_none());
+}
+
+#[test]
+fn access_that_is_taken_away_stands_in_no_commits_way() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(0, 1);
+    map.put(page(), 2);
+    map.protect(0..1, PROT_NONE);
+    map.protect(1..2, PROT_READ);
+    file::write_at(stage.file.as_fd(), b"x", 5).unwrap().unwrap();
+    map.sync();
+    assert_eq!((stage.byte(0), stage.byte(5), stage.byte(page()), map.get(page())), (1, b'x', 2, 2));
+    map.protect(0..2, READ_WRITE);
+    map.put(1, 3);
+    map.unmap_all();
+    assert_eq!(stage.byte(1), 3);
+}
+
+#[test]
+fn mremap_grows_and_cuts_in_place_and_moves_what_is_the_kernels() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(7 * page(), 1);
+    // SAFETY: nobody uses what is cut off.
+    let cut = unsafe { posix::mremap(map.address(0), map.len, 2 * page(), 0, ptr::null_mut()) }.unwrap();
+    assert_eq!((cut, stage.byte(7 * page())), (map.address(0), 1), "cut off, and committed");
+    file::set_len(stage.file.as_fd(), (2 * PAGES * page()) as u64).unwrap().unwrap();
+    let len = 2 * PAGES * page();
+    // SAFETY: it stays where it is.
+    let grown = unsafe { posix::mremap(cut, 2 * page(), len, 0, ptr::null_mut()) };
+    // What was cut off is free for others; where they have not come it is the image's again.
+    let grown = Memory { at: grown.unwrap().cast(), len };
+    assert_eq!((grown.get(7 * page()), grown.get(15 * page())), (1, 0));
+    grown.put(15 * page(), 2);
+    grown.unmap_all();
+    assert_eq!(stage.byte(15 * page()), 2);
+
+    let map = stage.kernel(0..1);
+    // SAFETY: nobody uses the old addresses.
+    let moved = unsafe {
+        posix::mremap(map.address(0), page(), PAGES * page(), libc::MREMAP_MAYMOVE, ptr::null_mut())
+    };
+    let moved = Memory { at: moved.unwrap().cast(), len: PAGES * page() };
+    moved.put(0, 33);
+    moved.sync();
+    moved.unmap_all();
+    assert_eq!(stage.byte(0), 33);
+}
+
+#[test]
+fn advice_that_would_drop_private_pages_drops_nothing() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(0, 1);
+    let all = [
+        libc::MADV_NORMAL,
+        libc::MADV_RANDOM,
+        libc::MADV_SEQUENTIAL,
+        libc::MADV_WILLNEED,
+        libc::MADV_DONTNEED,
+        libc::MADV_COLD,
+        libc::MADV_PAGEOUT,
+        libc::MADV_POPULATE_READ,
+    ];
+    for advice in all {
+        // SAFETY: as of a shared mapping, none of it loses anything.
+        unsafe { posix::madvise(map.address(0), map.len, advice) }.unwrap();
+        assert_eq!(map.get(0), 1, "advice {advice}");
+    }
+    for advice in [libc::MADV_FREE, 9999] {
+        // SAFETY: refused.
+        let error = unsafe { posix::madvise(map.address(0), map.len, advice) }.unwrap_err();
+        assert_eq!(posix::errno(&error), libc::EINVAL, "advice {advice}");
+    }
+    // SAFETY: the bytes may go.
+    unsafe { posix::madvise(map.address(page()), page(), libc::MADV_REMOVE) }.unwrap();
+    assert_eq!((map.get(0), map.get(page())), (1, 0));
+    map.unmap_all();
+    assert_eq!((stage.byte(0), stage.byte(page())), (1, 0));
+}
+
+#[test]
+fn a_process_that_exits_leaves_plain_files() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(0, 1);
+    posix::commit_all().unwrap();
+    assert!(stage.byte(0) == 1 && !stage.is_plain());
+    map.put(1, 2);
+    posix::close_all().unwrap();
+    assert!(stage.byte(1) == 2 && stage.is_plain());
+    map.put(2, 3);
+    assert_eq!(stage.byte(2), 7, "the memory stays, and reaches no file");
+}
