@@ -50,6 +50,10 @@ extern "C" fn fetch_sub(address: *mut i64, value: i64, order: i32) -> i64 {
 unsafe extern "Rust" {
     #[link_name = "__real__RNvMNtNtNtNt@STD@3sys4sync5mutex5futexNtB2_5Mutex14lock_contended"]
     fn real_lock_contended(mutex: *const u8);
+    #[link_name = "__real__RNvMNtNtNtNt@STD@3sys4sync6rwlock5futexNtB2_6RwLock14read_contended"]
+    fn real_read_contended(lock: *const u8);
+    #[link_name = "__real__RNvMNtNtNtNt@STD@3sys4sync6rwlock5futexNtB2_6RwLock15write_contended"]
+    fn real_write_contended(lock: *const u8);
     #[link_name = "__real__RNvMNtNtNtNt@STD@3sys4sync7condvar5futexNtB2_7Condvar4wait"]
     fn real_wait(condition: *const u8, mutex: *const u8);
     #[link_name = "__real__RNvMNtNtNtNt@STD@3sys4sync7condvar5futexNtB2_7Condvar12wait_timeout"]
@@ -69,6 +73,20 @@ fn lock_contended(mutex: *const u8) {
     // SAFETY: passed on.
     unsafe { real_lock_contended(mutex) };
     acquire(mutex);
+}
+
+#[unsafe(export_name = "__wrap__RNvMNtNtNtNt@STD@3sys4sync6rwlock5futexNtB2_6RwLock14read_contended")]
+fn read_contended(lock: *const u8) {
+    // SAFETY: passed on.
+    unsafe { real_read_contended(lock) };
+    acquire(lock);
+}
+
+#[unsafe(export_name = "__wrap__RNvMNtNtNtNt@STD@3sys4sync6rwlock5futexNtB2_6RwLock15write_contended")]
+fn write_contended(lock: *const u8) {
+    // SAFETY: passed on.
+    unsafe { real_write_contended(lock) };
+    acquire(lock);
 }
 
 #[unsafe(export_name = "__wrap__RNvMNtNtNtNt@STD@3sys4sync7condvar5futexNtB2_7Condvar4wait")]

@@ -40,8 +40,8 @@ fn options() -> AtomicOptions {
 
 fn map(file: &File, pages: usize, is_atomic: bool) -> *mut c_void {
     let (len, fd) = (pages * page(), file.as_raw_fd());
-    // SAFETY: anywhere; nobody else writes the file.
     let at = if is_atomic {
+        // SAFETY: anywhere; nobody else writes the file.
         unsafe { posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0, &options()) }
     } else {
         // SAFETY: anywhere.
