@@ -137,6 +137,8 @@ impl File {
             }
             ErrorKind::Unsupported
             | ErrorKind::Busy
+            // Descriptors, addresses or memory: the kernel's mapping needs fewer of them.
+            | ErrorKind::LimitExceeded
             | ErrorKind::PermissionDenied
             | ErrorKind::ReadOnly
             | ErrorKind::InvalidInput => true,

@@ -181,11 +181,18 @@ fn remap(
     let moved = unsafe { posix::mremap(old, old_len, new_len, flags, new) };
     let moved = moved.map_err(|error| failed(&error))?;
     // With MREMAP_DONTUNMAP, or an old length of 0, the old one stays, and is known still.
-    if old_len != 0 && flags & libc::MREMAP_DONTUNMAP == 0 && moved != old {
-        ranges::remove(old.addr(), old_len);
+    let stays = old_len == 0 || flags & libc::MREMAP_DONTUNMAP != 0;
+    // Known throughout: a call in between that took it for the kernel's would sync nothing.
+    if moved != old {
+        ranges::add(moved.addr(), new_len);
+        if !stays {
+            ranges::remove(old.addr(), old_len);
+        }
+    } else if new_len < old_len {
+        ranges::remove(old.addr().wrapping_add(new_len), old_len - new_len);
+    } else if new_len > old_len {
+        ranges::add(old.addr().wrapping_add(old_len), new_len - old_len);
     }
-    ranges::remove(moved.addr(), new_len.max(if moved == old { old_len } else { 0 }));
-    ranges::add(moved.addr(), new_len);
     Ok(moved)
 }
 

@@ -64,8 +64,14 @@ fn opened(folder: c_int, path: *const c_char, flags: c_int, open: impl Fn(c_int)
         Some(Ok(Ready::Mapped)) => {
             let fd = open(flags & !libc::O_TRUNC);
             let cut = inside::answer(|| {
-                let done = posix::file::set_len(atomic::descriptor(fd)?, 0)?;
-                Some(done.map_err(|error| crate::memory::failed(&error)))
+                let done = posix::file::set_len(atomic::descriptor(fd)?, 0);
+                Some(match done {
+                    Some(done) => done.map_err(|error| crate::memory::failed(&error)),
+                    // It went back to the kernel meanwhile.
+                    // SAFETY: a number and a length.
+                    None if unsafe { real::ftruncate(fd, 0) } == 0 => Ok(()),
+                    None => Err(inside::errno()),
+                })
             });
             if let Some(Err(errno)) = cut {
                 // SAFETY: it was opened just now, and nobody knows it yet.

@@ -98,8 +98,8 @@ pub unsafe fn mmap_atomic(
     unsafe { map::mmap_atomic(len, prot, flags, fd, offset, options) }
 }
 
-/// As munmap(2), of any part of any number of mappings. Of an atomic one, what was stored to that part and is not committed is
-/// committed first.
+/// As munmap(2), of any part of any number of mappings. Of an atomic one, all that was stored in its file and is not committed is
+/// committed first. With the last part of it the file is closed: where that fails, its commits are in the journal, for the next open.
 ///
 /// # Safety
 ///

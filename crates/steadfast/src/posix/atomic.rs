@@ -87,6 +87,15 @@ pub(super) unsafe fn open(
     let len = fs::fstat(fd).map_err(|error| Error::from_io("mmap", error.into()))?.st_size as u64;
     let least = usize::try_from(end.max(len)).unwrap_or(usize::MAX).saturating_add(page_size());
     let wanted = least.saturating_mul(2).max(RESERVED_BYTES_MIN);
+    // Known before it is opened: whoever writes to the file meanwhile waits for the image, and writes into that.
+    let file = Arc::new(AtomicFile { identity, state: Mutex::new(State { map: None, ticket: None }) });
+    let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+    {
+        let process = process::here();
+        let mut files = images(process);
+        files.insert(identity, Arc::clone(&file));
+        process.image_count.store(files.len(), Ordering::Release);
+    }
     let mut opened = Err(Error::new(ErrorKind::LimitExceeded, "mmap", "no addresses"));
     for reserve in [wanted, least] {
         let options = options.clone().keep_from_children(false).reserve(reserve);
@@ -96,16 +105,17 @@ pub(super) unsafe fn open(
             break;
         }
     }
-    let mut map = opened?;
+    let mut map = match opened {
+        Ok(map) => map,
+        Err(error) => {
+            forget(identity);
+            return Err(error);
+        }
+    };
     // From here on stores are looked for.
     map.as_mut_ptr();
-    let file = Arc::new(AtomicFile { identity, state: Mutex::new(State { map: Some(map), ticket: None }) });
-    {
-        let process = process::here();
-        let mut files = images(process);
-        files.insert(identity, Arc::clone(&file));
-        process.image_count.store(files.len(), Ordering::Release);
-    }
+    state.map = Some(map);
+    drop(state);
     if let Some(mut image) = file.image() {
         let base = image.base()?;
         let memory = base..base + image.reserved_bytes()?;
@@ -312,22 +322,25 @@ impl Image<'_> {
         if committed.as_ref().is_err_and(|error| error.kind() != ErrorKind::ForeignChange) {
             return committed;
         }
-        forget(self.file.identity);
-        self.file.forget_gaps();
-        match self.state.map.take() {
+        let closed = match self.state.map.take() {
             Some(map) => committed.and(map.close()),
             None => committed,
-        }
+        };
+        // Behind it: whoever writes to the file meanwhile waits for it to be plain.
+        self.file.forget_gaps();
+        forget(self.file.identity);
+        closed
     }
 
     /// Lets go of the file, and not of the memory.
     pub(super) fn leave(mut self) -> Result<()> {
         self.commit_all()?;
-        forget(self.file.identity);
-        match self.state.map.take() {
+        let closed = match self.state.map.take() {
             Some(map) => map.close_and_leave_memory(),
             None => Ok(()),
-        }
+        };
+        forget(self.file.identity);
+        closed
     }
 
     /// Once the file is closed: leaves its windows to the kernel's own mappings of it, which the caller has put there.
@@ -402,9 +415,7 @@ impl Image<'_> {
         let end = self.base()? + self.len()?.next_multiple_of(page_size());
         for (memory, window) in self.file.windows() {
             let memory = memory.start..memory.end.min(end);
-            if window.prot & (libc::PROT_READ | libc::PROT_WRITE) == libc::PROT_READ | libc::PROT_WRITE
-                || memory.is_empty()
-            {
+            if window.prot == libc::PROT_READ | libc::PROT_WRITE || memory.is_empty() {
                 continue;
             }
             // SAFETY: the program itself asked for this access.

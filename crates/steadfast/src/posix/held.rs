@@ -103,7 +103,7 @@ struct Known(Range<usize>);
 
 impl Drop for Known {
     fn drop(&mut self) {
-        table::remove(&self.0);
+        table::forget_held(&self.0);
     }
 }
 

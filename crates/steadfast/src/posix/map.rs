@@ -58,6 +58,10 @@ pub(super) unsafe fn mmap(
     }
     let changing = changing();
     let mut gone = Vec::new();
+    if is_fixed {
+        // A call that fails takes nothing away.
+        check(len, flags, fd, offset)?;
+    }
     if is_fixed && let Some(memory) = pages(at, len) {
         // What lies there goes; what commits does so first.
         let replaces = flags & libc::MAP_FIXED_NOREPLACE == 0;
@@ -69,8 +73,7 @@ pub(super) unsafe fn mmap(
     let file = if is_shared_file(flags, fd) {
         // SAFETY: the program's own descriptor, or one that is not open: then the call says so.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let identity = atomic::identity_of(fd).ok().flatten();
-        if let Some(image) = identity.and_then(atomic::of) {
+        if let Some(image) = atomic::of_descriptor(fd) {
             // One image cannot serve the kernel's mapping too: no store of either would be seen by the other.
             give_back(&image)?;
         }
@@ -88,6 +91,23 @@ pub(super) unsafe fn mmap(
     }
     drop(changing);
     Ok(start as *mut c_void)
+}
+
+/// What mmap(2) looks at before it does anything.
+fn check(len: usize, flags: c_int, fd: c_int, offset: i64) -> Result<()> {
+    let refuse = |errno| Err(os_error("mmap", io::Error::from_raw_os_error(errno)));
+    if len == 0 || offset < 0 || !(offset as u64).is_multiple_of(page_size() as u64) {
+        return refuse(libc::EINVAL);
+    }
+    if flags & libc::MAP_ANONYMOUS != 0 {
+        return Ok(());
+    }
+    if fd < 0 {
+        return refuse(libc::EBADF);
+    }
+    // SAFETY: only asked about, open or not.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_getfd(fd).map(drop).map_err(|error| os_error("mmap", error.into()))
 }
 
 /// # Safety
@@ -187,7 +207,7 @@ pub(super) unsafe fn mmap_atomic(
     table::insert(memory.clone(), Place::Atomic(window));
     let len = image.len()?;
     drop(image);
-    if prot & READ_WRITE != READ_WRITE {
+    if prot != READ_WRITE {
         protect::set(&memory, prot, base + len.next_multiple_of(page_size()))?;
     }
     Ok(memory.start as *mut c_void)
@@ -253,9 +273,12 @@ fn give_back(file: &AtomicFile) -> Result<()> {
     {
         let memory: Vec<_> = windows.iter().map(|(memory, _)| memory.clone()).collect();
         // SAFETY: the windows are mapped, and a thread that stores to them can wait.
-        let _frozen =
-            unsafe { freeze::freeze(&memory) }.map_err(|error| Error::from_io("mmap", error).path(&path))?;
-        if let Err(error) = image.close_frozen() {
+        let frozen = unsafe { freeze::freeze(&memory) };
+        let closed = match &frozen {
+            Ok(_) => image.close_frozen(),
+            Err(error) => Err(Error::new(ErrorKind::LimitExceeded, "mmap", error.to_string()).path(&path)),
+        };
+        if let Err(error) = closed {
             for (memory, window) in &windows {
                 protect::set(
                     memory,
@@ -317,7 +340,8 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
             Some(Place::Held(map)) if map.strong_count() > 0 => make_room("munmap", memory)?,
             Some(Place::Atomic(window)) => {
                 if let Some(mut image) = window.file.image() {
-                    image.commit(window.offset..window.offset + memory.len() as u64)?;
+                    // All of it, as it stands now: what belongs together may lie in other windows, too.
+                    image.commit_all()?;
                 }
             }
             _ => {}
@@ -347,7 +371,12 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
 fn unmap_window(memory: &Range<usize>, window: &Window) -> Result<()> {
     let Some(mut image) = window.file.image() else { return Ok(()) };
     if window.file.windows().is_empty() {
-        return image.close();
+        let path = image.path()?;
+        // The memory is gone in any case, and every commit is safe in the journal.
+        if let Err(error) = image.close() {
+            log::warn!("{}: unmapped, and left to the next open with its journal: {error}", path.display());
+        }
+        return Ok(());
     }
     let base = image.base()?;
     image.give_up_part(&(memory.start - base..memory.end - base))?;
@@ -444,8 +473,7 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
     if new_memory.end < memory.end {
         let cut = new_memory.end..memory.end;
         if let Some(mut image) = window.file.image() {
-            let start = window.offset + new_memory.len() as u64;
-            image.commit(start..start + cut.len() as u64)?;
+            image.commit_all()?;
         }
         drop(table::remove(&cut));
         unmap_window(&cut, &window)?;
@@ -472,7 +500,7 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
     let prot = window.prot;
     drop(image);
     drop(table::insert(new_memory.clone(), Place::Atomic(window)));
-    if prot & READ_WRITE != READ_WRITE {
+    if prot != READ_WRITE {
         protect::set(&grown, prot, base + len.next_multiple_of(page_size()))?;
     }
     Ok(memory.start as *mut c_void)

@@ -76,14 +76,23 @@ fn is_empty(process: &Process) -> bool {
 
 /// In a child, of what it did not map itself: did the parent map any of this so that it commits?
 pub(super) fn was_atomic(memory: &Range<usize>) -> bool {
-    let Some(parent) = process::here().parent.filter(|parent| !is_empty(parent)) else { return false };
-    let spans = match parent.spans.try_read() {
-        Ok(spans) => spans,
-        Err(TryLockError::Poisoned(spans)) => spans.into_inner(),
-        // Another thread of the parent was at work when it forked.
-        Err(TryLockError::WouldBlock) => return false,
-    };
-    spans.overlapping(memory).any(|(_, span)| matches!(span.place, Place::Atomic(_)))
+    let mut ancestor = process::here().parent;
+    while let Some(process) = ancestor {
+        ancestor = process.parent;
+        if is_empty(process) {
+            continue;
+        }
+        let spans = match process.spans.try_read() {
+            Ok(spans) => spans,
+            Err(TryLockError::Poisoned(spans)) => spans.into_inner(),
+            // Another thread of the parent was at work when it forked.
+            Err(TryLockError::WouldBlock) => continue,
+        };
+        if spans.overlapping(memory).any(|(_, span)| matches!(span.place, Place::Atomic(_))) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Is anything known in this range?
@@ -134,6 +143,15 @@ pub(super) fn remove(memory: &Range<usize>) -> Vec<(Range<usize>, Place)> {
     let removed = spans.remove(memory);
     process.span_count.store(spans.0.len(), Ordering::Release);
     removed
+}
+
+/// Forgets a map with a handle, and nothing that has come to lie there since.
+pub(super) fn forget_held(memory: &Range<usize>) {
+    for (part, place) in parts(memory) {
+        if matches!(place, Some(Place::Held(_))) {
+            drop(remove(&part));
+        }
+    }
 }
 
 /// Everything that `pick` picks, wherever it lies.

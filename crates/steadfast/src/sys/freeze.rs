@@ -34,6 +34,8 @@ const EMPTY: libc::sigaction = unsafe { std::mem::zeroed() };
 
 /// Memory that is frozen until this is dropped. The handler stays, for those who are late; it hands on what is not its own.
 pub(crate) struct Frozen {
+    /// The signals that the thread let through before: a handler of the program's that stores there would wait for itself.
+    signals: libc::sigset_t,
     _one: MutexGuard<'static, ()>,
 }
 
@@ -45,16 +47,31 @@ pub(crate) struct Frozen {
 pub(crate) unsafe fn freeze(memory: &[Range<usize>]) -> io::Result<Frozen> {
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     install()?;
+    let signals = set_signals(None)?;
     // Whatever lies between them does not fault.
     START.store(memory.iter().map(|part| part.start).min().unwrap_or(0), Ordering::SeqCst);
     END.store(memory.iter().map(|part| part.end).max().unwrap_or(0), Ordering::SeqCst);
     IS_FROZEN.store(true, Ordering::SeqCst);
-    let frozen = Frozen { _one: one };
+    let frozen = Frozen { signals, _one: one };
     for part in memory {
         // SAFETY: passed on; a store that comes from here on waits.
         unsafe { address::mprotect(part, libc::PROT_READ)? };
     }
     Ok(frozen)
+}
+
+/// Which signals wait in this thread: all, or these. Which did before.
+fn set_signals(only: Option<&libc::sigset_t>) -> io::Result<libc::sigset_t> {
+    // SAFETY: a structure of numbers, of which all zeros are a value.
+    let (mut all, mut before) = unsafe { std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>() };
+    // SAFETY: the set lives across the call.
+    unsafe { libc::sigfillset(&raw mut all) };
+    let set = only.map_or(&raw const all, std::ptr::from_ref);
+    // SAFETY: both sets live across the call. Faults of this thread's own come all the same, and none is expected.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, &raw mut before) } {
+        0 => Ok(before),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Sees to it that the handler is asked first. Under `ONE`.
@@ -84,6 +101,9 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         LATE_UNTIL_MS.store(now_ms() + LATE_MS, Ordering::SeqCst);
         IS_FROZEN.store(false, Ordering::SeqCst);
+        if let Err(error) = set_signals(Some(&self.signals)) {
+            log::error!("signals stay blocked: {error}");
+        }
     }
 }
 
