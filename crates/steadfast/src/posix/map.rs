@@ -60,7 +60,7 @@ pub(super) unsafe fn mmap(
     let mut gone = Vec::new();
     if is_fixed {
         // A call that fails takes nothing away.
-        check(len, flags, fd, offset)?;
+        check(at, len, flags, fd, offset)?;
     }
     if is_fixed && let Some(memory) = pages(at, len) {
         // What lies there goes; what commits does so first.
@@ -94,9 +94,13 @@ pub(super) unsafe fn mmap(
 }
 
 /// What mmap(2) looks at before it does anything.
-fn check(len: usize, flags: c_int, fd: c_int, offset: i64) -> Result<()> {
+fn check(at: usize, len: usize, flags: c_int, fd: c_int, offset: i64) -> Result<()> {
     let refuse = |errno| Err(os_error("mmap", io::Error::from_raw_os_error(errno)));
-    if len == 0 || offset < 0 || !(offset as u64).is_multiple_of(page_size() as u64) {
+    if len == 0
+        || !at.is_multiple_of(page_size())
+        || offset < 0
+        || !(offset as u64).is_multiple_of(page_size() as u64)
+    {
         return refuse(libc::EINVAL);
     }
     if flags & libc::MAP_ANONYMOUS != 0 {
@@ -418,7 +422,19 @@ pub(super) unsafe fn mremap(
         }
         Some(Place::Gap(_)) => Err(failed(io::Error::from_raw_os_error(libc::EFAULT))),
         Some(Place::Atomic(window)) if old_len > 0 && flags & !libc::MREMAP_MAYMOVE == 0 => {
-            remap_window(&old_memory, window, new_len)
+            let file = std::sync::Arc::clone(&window.file);
+            match remap_window(&old_memory, window, new_len) {
+                Err(error)
+                    if error.kind() == ErrorKind::LimitExceeded && flags & libc::MREMAP_MAYMOVE != 0 =>
+                {
+                    // One image does not move; the kernel's mapping does.
+                    log::debug!("{error}");
+                    give_back(&file)?;
+                    // SAFETY: passed on.
+                    unsafe { remap_kernel(old, old_len, new_len, flags, new) }
+                }
+                result => result,
+            }
         }
         Some(Place::Atomic(window)) => {
             // A second view of the same bytes, or a place of the program's choice.
