@@ -6,7 +6,7 @@
 
 pub(crate) mod check;
 pub mod device;
-mod evidence;
+pub(crate) mod evidence;
 pub mod file_system;
 pub mod images;
 pub mod log;

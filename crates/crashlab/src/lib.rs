@@ -9,6 +9,7 @@
 //! | [`kills`] | processes |
 //! | [`hands`] | files that are mapped: other programs, failing devices and full disks |
 //! | [`programs`] | programs that were not made for it, unmodified: Python, NumPy, Java, LMDB |
+//! | [`cuts`] | the block device under such programs: power cuts at any write |
 //! | [`suites`] | nothing: it runs the tests that such programs have of themselves, with and without a library under them |
 //! | [`mutation`] | the library itself: its steps and checks are left out one by one, and the others must notice |
 //!
@@ -16,6 +17,7 @@
 
 pub mod block;
 pub mod corruption;
+pub mod cuts;
 pub mod failing;
 mod fuse;
 pub mod fuzzing;

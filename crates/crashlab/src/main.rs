@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use crashlab::outcome::{Telling, tell};
-use crashlab::{block, corruption, failing, hands, kills, mutation, programs, sim, suites};
+use crashlab::{block, corruption, cuts, failing, hands, kills, mutation, programs, sim, suites};
 
 /// Tries to break steadfast, and says in figures how hard it tried.
 ///
@@ -39,6 +39,8 @@ enum What {
     Hands(hands::Options),
     /// Unmodified programs that are killed in the middle of writing: Python, NumPy, Java, LMDB
     Programs(programs::Options),
+    /// Power cuts under unmodified programs: Python, NumPy, Java, with the library under them and without
+    Cuts(cuts::Options),
     /// The tests that Python, NumPy and LMDB have of themselves, with and without a library under them
     Suites(suites::Options),
     /// The library with one of its steps or checks left out: the other parts must notice
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         What::Kill(options) => tell(kills::run(&options), &into),
         What::Hands(options) => tell(hands::run(&options), &into),
         What::Programs(options) => tell(programs::run(&options), &into),
+        What::Cuts(options) => tell(cuts::run(&options), &into),
         What::Suites(options) => tell(suites::run(&options), &into),
         What::Mutate(options) => tell(mutation::run(&options), &into),
     }

@@ -17,7 +17,7 @@
 
 mod database;
 mod life;
-mod scatter;
+pub(crate) mod scatter;
 mod tally;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ use crate::workload::draws;
 pub use tally::{Figures, Tally};
 
 /// The files that the library is to make atomic.
-const ATOMIC: &str = "*.bin:*/data.mdb";
+pub(crate) const ATOMIC: &str = "*.bin:*/data.mdb";
 
 /// What to try.
 #[derive(Debug, Clone, Args)]
@@ -100,7 +100,7 @@ struct Run<'a> {
 
 /// What a run's file was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+pub(crate) enum Found {
     /// Of this version throughout, and that is one it may be.
     Sound(u64),
     /// Of this version throughout, which is older than the last acknowledged one.

@@ -2,7 +2,7 @@
 //!
 //! | folder | programs |
 //! |---|---|
-//! | `kill/` | write version after version until they are killed, and say which ones were flushed (`crashlab programs`) |
+//! | `kill/` | write version after version until they are killed, and say which ones were flushed (`crashlab programs`, `cuts`) |
 //! | `bench/` | time their own stores and flushes (`bench programs`) |
 //! | `suites/` | tell the outcome of each test of a suite, one a line (`crashlab suites`) |
 //!

@@ -142,7 +142,7 @@ impl File<'_> {
 }
 
 /// Nothing but the file, with this content.
-fn plain(path: &Path, want: &[u8]) -> Result<(), String> {
+pub(crate) fn plain(path: &Path, want: &[u8]) -> Result<(), String> {
     let mut journal = path.as_os_str().to_owned();
     journal.push(".steadfast");
     if Path::new(&journal).exists() {

@@ -9,7 +9,7 @@ use super::file_system::FileSystem;
 use super::media::Media;
 
 /// Keeps an image in `crashlab` in the target folder; says where, or why not.
-pub(super) fn keep(file_system: FileSystem, media: &Media) -> String {
+pub(crate) fn keep(file_system: FileSystem, media: &Media) -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let target = program.ancestors().find(|folder| folder.ends_with("target"));
     let folder = target.map_or_else(std::env::temp_dir, PathBuf::from).join("crashlab");

@@ -20,7 +20,7 @@ use crate::outcome::Failure;
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// In the rig's failure where a file system cannot be mounted any more, not even after its own repair.
-pub(super) const UNMOUNTABLE: &str = "did not survive the power cut";
+pub(crate) const UNMOUNTABLE: &str = "did not survive the power cut";
 
 /// A file system that is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
@@ -211,7 +211,7 @@ impl Drop for Rig {
 }
 
 /// Unmounts, as soon as nobody else uses what is mounted there.
-pub(super) fn unmount(place: &Path) -> rustix::io::Result<()> {
+pub(crate) fn unmount(place: &Path) -> rustix::io::Result<()> {
     let deadline = Instant::now() + UNMOUNT_PATIENCE;
     loop {
         match rustix::mount::unmount(place, UnmountFlags::empty()) {

@@ -1,6 +1,9 @@
 //! The plain model of the programs that store all over a file: the file after each version, and which of them was found.
 
+use std::sync::Arc;
+
 use super::Found;
+use crate::history::{Content, History};
 
 /// The file's length.
 pub(super) const LEN: usize = 16 << 20;
@@ -34,6 +37,32 @@ fn advance(state: &mut [u8], seed: u64, version: u64) {
     }
 }
 
+/// The file before the first version, and after each of so many.
+pub(crate) fn states(seed: u64, versions: u64) -> Vec<Content> {
+    let mut state = initial(seed);
+    let mut states = vec![Arc::new(state.clone())];
+    for version in 1..=versions {
+        advance(&mut state, seed, version);
+        states.push(Arc::new(state.clone()));
+    }
+    states
+}
+
+/// Which of these states is it? It may be one that this history allows, and no other.
+pub(crate) fn judge_by(history: &History, found: &[u8]) -> Found {
+    let allowed = history.allowed();
+    let known = history.states.iter().rposition(|state| state.as_slice() == found);
+    match known {
+        Some(state) if allowed.contains(&state) => Found::Sound(state as u64),
+        Some(state) => Found::Lost(state as u64),
+        None if found.len() != LEN => Found::Torn(format!("the file is {} bytes long", found.len())),
+        None => {
+            let [before, after] = [allowed.start(), allowed.end()].map(|&state| &history.states[state]);
+            Found::Torn(mixture(found, before, after, *allowed.start() as u64, *allowed.end() as u64))
+        }
+    }
+}
+
 /// Which version is it? The one behind the last acknowledged may have been begun, and no other.
 pub(super) fn judge(seed: u64, found: &[u8], acknowledged: u64) -> Found {
     if found.len() != LEN {
@@ -55,12 +84,12 @@ pub(super) fn judge(seed: u64, found: &[u8], acknowledged: u64) -> Found {
     match lost {
         _ if found == state => Found::Sound(acknowledged + 1),
         Some(version) => Found::Lost(version),
-        None => Found::Torn(mixture(found, &before, &state, acknowledged)),
+        None => Found::Torn(mixture(found, &before, &state, acknowledged, acknowledged + 1)),
     }
 }
 
 /// What a file that is of no version is made of.
-fn mixture(found: &[u8], before: &[u8], after: &[u8], acknowledged: u64) -> String {
+fn mixture(found: &[u8], before: &[u8], after: &[u8], old_version: u64, new_version: u64) -> String {
     let (mut old, mut new, mut both, mut neither) = (0, 0, 0, Vec::new());
     let pages = found.chunks(PAGE).zip(before.chunks(PAGE)).zip(after.chunks(PAGE)).enumerate();
     for (number, ((found, before), after)) in pages {
@@ -79,9 +108,8 @@ fn mixture(found: &[u8], before: &[u8], after: &[u8], acknowledged: u64) -> Stri
             }
         }
     }
-    let next = acknowledged + 1;
     let mut text =
-        format!("{old} pages are of version {acknowledged}, {new} of version {next}, {both} of both");
+        format!("{old} pages are of version {old_version}, {new} of version {new_version}, {both} of both");
     if let Some(at) = neither.first() {
         text += &format!(", {} of neither (the first at byte {at})", neither.len());
     }
@@ -116,6 +144,21 @@ mod tests {
             let Found::Torn(what) = judge(7, &torn, 1) else { panic!("page {page}") };
             assert!(what.starts_with("1 pages are of version 1, "), "{what}");
         }
+        let history = |durable: usize, begun: usize| History {
+            states: states(7, 3)[..=begun].to_vec(),
+            durable,
+            ..History::default()
+        };
+        assert_eq!(judge_by(&history(1, 2), &second), Found::Sound(1));
+        assert_eq!(judge_by(&history(1, 2), &state), Found::Sound(2));
+        assert_eq!(judge_by(&history(1, 2), &first), Found::Lost(0));
+        assert!(matches!(judge_by(&history(1, 1), &state), Found::Torn(_)), "a version that was not begun");
+        let mut torn = state.clone();
+        torn[changed[1] * PAGE..][..PAGE].copy_from_slice(&second[changed[1] * PAGE..][..PAGE]);
+        assert!(
+            matches!(judge_by(&history(1, 2), &torn), Found::Torn(what) if what.starts_with("1 pages are of version 1, "))
+        );
+        assert!(matches!(judge_by(&history(1, 2), &state[1..]), Found::Torn(_)), "another length");
         for at in [0, LEN / 2, LEN - 1] {
             let mut spoilt = state.clone();
             spoilt[at] ^= 1;
