@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -216,13 +216,11 @@ impl Image<'_> {
         let within = self.clip(offset..offset.saturating_add(bytes.len() as u64))?;
         let bytes = &mut bytes[..within.len()];
         let page = page_size();
+        let is_whole = !self.map()?.is_given_up(&whole_pages(&within));
         let mut at = within.start;
         while at < within.end {
             // Page by page only where some are not there: those are as they were committed.
-            let end = match self.map()?.is_given_up(&whole_pages(&within)) {
-                true => within.end.min((at / page + 1) * page),
-                false => within.end,
-            };
+            let end = if is_whole { within.end } else { within.end.min((at / page + 1) * page) };
             let part = &mut bytes[at - within.start..end - within.start];
             if self.map()?.is_given_up(&whole_pages(&(at..end))) {
                 self.map()?.read_committed(part, at)?;
@@ -438,5 +436,4 @@ fn whole_pages(bytes: &Range<usize>) -> Range<usize> {
 /// Whether a descriptor allows what a shared writable mapping needs.
 pub(super) fn is_read_write(fd: BorrowedFd<'_>) -> bool {
     fs::fcntl_getfl(fd).is_ok_and(|flags| flags & fs::OFlags::RWMODE == fs::OFlags::RDWR)
-        && fd.as_raw_fd() >= 0
 }

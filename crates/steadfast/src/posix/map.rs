@@ -376,8 +376,13 @@ fn unmap_window(memory: &Range<usize>, window: &Window) -> Result<()> {
     let Some(mut image) = window.file.image() else { return Ok(()) };
     if window.file.windows().is_empty() {
         let path = image.path()?;
-        // The memory is gone in any case, and every commit is safe in the journal.
         if let Err(error) = image.close() {
+            if window.file.image().is_some() {
+                // Something was stored behind the commit before, and cannot be committed: it stays mapped.
+                drop(table::insert(memory.clone(), Place::Atomic(window.clone())));
+                return Err(error);
+            }
+            // The memory is gone, and every commit is safe in the journal.
             log::warn!("{}: unmapped, and left to the next open with its journal: {error}", path.display());
         }
         return Ok(());
@@ -408,7 +413,7 @@ pub(super) unsafe fn mremap(
             .map_err(failed);
     }
     let _changing = changing();
-    make_room_for_move(&new_memory)?;
+    make_room("mremap", &new_memory)?;
     let mut parts = table::parts(&old_memory);
     let place = match (parts.pop(), parts.is_empty()) {
         (Some((_, place)), true) => place,
@@ -450,10 +455,6 @@ pub(super) unsafe fn mremap(
 /// Does nothing of the program's lie there, as far as is known here?
 fn is_free(memory: &Range<usize>) -> bool {
     table::parts(memory).iter().all(|(_, place)| matches!(place, None | Some(Place::Gap(_))))
-}
-
-fn make_room_for_move(memory: &Range<usize>) -> Result<()> {
-    if memory.is_empty() { Ok(()) } else { make_room("mremap", memory) }
 }
 
 /// # Safety
