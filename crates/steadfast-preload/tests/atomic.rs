@@ -441,6 +441,25 @@ fn a_child_may_map_a_file_of_its_own() {
 }
 
 #[test]
+fn a_grandchilds_msync_over_its_grandparents_mapping_fails() {
+    let dir = folder();
+    zeros(dir.path(), "b.bin", 4096);
+    zeros(dir.path(), "c.bin", 4096);
+    let script = "import mmap, os\n\
+        f=open('b.bin','r+b')\nm=mmap.mmap(f.fileno(),0)\n\
+        if os.fork()==0:\n g=open('c.bin','r+b')\n n=mmap.mmap(g.fileno(),0)\n \
+        if os.fork()==0:\n  try:\n   m.flush()\n  except OSError:\n   os._exit(0)\n  os._exit(1)\n \
+        os._exit(os.wait()[1] != 0)\n\
+        assert os.wait()[1]==0\n";
+    let said = under("python3", &[("STEADFAST_ATOMIC", "*.bin")])
+        .args(["-c", script])
+        .current_dir(dir.path())
+        .output();
+    let Ok(said) = said else { return println!("lacking: python3") };
+    assert!(said.status.success(), "{said:?}");
+}
+
+#[test]
 fn growing_by_mremap_after_ftruncate_works() {
     let (_dir, path, mut actor, fd, map) = mapped();
     actor.works(&format!("ftruncate {fd} 65536"));

@@ -323,3 +323,61 @@ fn a_process_that_exits_leaves_plain_files() {
     map.put(2, 3);
     assert_eq!(stage.byte(2), 7, "the memory stays, and reaches no file");
 }
+
+#[test]
+fn a_fixed_mapping_that_fails_takes_nothing_away() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(0, 1);
+    let (at, fixed) = (map.address(page()), MAP_SHARED | MAP_FIXED);
+    let fails = [
+        (at, -1, 0),
+        (at, 9999, 0),
+        (at, stage.file.as_raw_fd(), 1),
+        (map.address(1), stage.file.as_raw_fd(), 0),
+    ];
+    for (address, fd, offset) in fails {
+        // SAFETY: refused.
+        unsafe { posix::mmap(address, page(), READ_WRITE, fixed, fd, offset) }.unwrap_err();
+        assert!(file::is_atomic(stage.file.as_fd()), "{fd} {offset}");
+    }
+    map.unmap_all();
+    assert_eq!(stage.byte(0), 1);
+}
+
+#[test]
+fn what_a_window_grows_by_has_the_windows_protection() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    let fd = stage.file.as_fd();
+    file::set_len(fd, 2 * page() as u64).unwrap().unwrap();
+    map.protect(0..PAGES, PROT_READ);
+    file::set_len(fd, (PAGES * page()) as u64).unwrap().unwrap();
+    assert_eq!(map.get(7 * page()), 0);
+    for number in [0, 7] {
+        // SAFETY: the kernel looks whether the page may be written.
+        let read = unsafe { libc::pread(stage.file.as_raw_fd(), map.address(number * page()), 1, 0) };
+        assert_eq!(
+            (read, std::io::Error::last_os_error().raw_os_error()),
+            (-1, Some(libc::EFAULT)),
+            "{number}"
+        );
+    }
+    map.unmap_all();
+}
+
+#[test]
+fn a_write_to_what_was_unmapped_is_the_kernels_and_so_is_the_file_then() {
+    let stage = Stage::new();
+    let map = stage.atomic(0..PAGES).unwrap();
+    map.put(0, 1);
+    map.unmap(2..3);
+    let fd = stage.file.as_fd();
+    assert!(file::write_at(fd, b"x", 2 * page() as u64).is_none());
+    assert!(!file::is_atomic(fd) && stage.is_plain());
+    assert_eq!(stage.byte(0), 1);
+    map.put(1, 2);
+    assert_eq!(stage.byte(1), 2, "shared");
+    map.unmap(0..2);
+    map.unmap(3..PAGES);
+}
