@@ -46,6 +46,7 @@ mod mapping;
 mod names;
 pub mod posix;
 mod range;
+pub mod residency;
 pub mod store;
 mod sync;
 mod sys;
@@ -54,9 +55,10 @@ pub use atomic::{AtomicMapping, AtomicOptions, Tracker};
 pub use error::{Error, ErrorKind, Result};
 pub use holder::Holder;
 pub use mapping::{
-    Advice, Atomic, FileAdvice, Mapping, MappingOptions, PageState, Protection, Residency, ResidencySpan,
-    SyncTicket, UncheckedAdvice,
+    Advice, Atomic, FileAdvice, Mapping, MappingOptions, Protection, Residency, ResidencySpan, SyncTicket,
+    UncheckedAdvice,
 };
+pub use residency::PageState;
 pub use store::{
     CommitId, CommitTicket, JournalReport, RecordReport, Recovery, Resolution, Status, inspect, recover,
 };

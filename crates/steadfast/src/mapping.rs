@@ -45,7 +45,7 @@ pub use self::advise::FileAdvice;
 pub use self::atomics::Atomic;
 pub use self::options::MappingOptions;
 pub use self::protect::Protection;
-pub use self::residency::{PageState, Residency, ResidencySpan};
+pub use self::residency::{Residency, ResidencySpan};
 pub use self::ticket::SyncTicket;
 pub use crate::sys::advise::{Advice, UncheckedAdvice};
 

@@ -5,8 +5,9 @@ use std::ops::{Range, RangeBounds};
 
 use rustix::fs;
 
-use super::{Advice, Mapping, PageState};
+use super::{Advice, Mapping};
 use crate::error::{ErrorKind, Result};
+use crate::residency::PageState;
 
 /// The page cache keeps neighbouring pages in units of up to this size: one that straddles the range's edge goes only
 /// as a whole.

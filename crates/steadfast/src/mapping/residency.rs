@@ -1,36 +1,14 @@
 //! Which pages are in memory, as far as the kernel tells.
 
 use std::ops::{Range, RangeBounds};
-use std::os::fd::{AsFd, AsRawFd};
-
-use rustix::fs::{self, Access, AtFlags};
+use std::os::fd::AsFd;
 
 use super::file::MappedFile;
 use super::{Kind, Mapping};
 use crate::error::Result;
+use crate::residency::{PageState, is_overlay, spans_between, tells_mincore_the_truth};
 use crate::sys::page_size;
-use crate::sys::residency::{CacheCounts, cache_counts};
-
-/// overlayfs: its files' pages are cached under another file, and cachestat counts none.
-const OVERLAYFS: u64 = 0x794c_7630;
-
-/// What a page is, in memory.
-///
-/// See [`Mapping::residency`](crate::Mapping::residency) for an example.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PageState {
-    /// Not in memory: the next access reads the file.
-    Absent,
-    /// In memory; clean, unless the kernel cannot tell dirty from clean here ([`Residency::dirty`] is then `None`).
-    Resident,
-    /// In memory and not yet written to the file.
-    Dirty,
-    /// On its way to the device.
-    WriteBack,
-    /// The kernel does not tell.
-    Unknown,
-}
+use crate::sys::residency::cache_counts;
 
 /// Neighbouring pages in the same state.
 ///
@@ -185,12 +163,12 @@ impl Mapping {
             };
         }
         if let (Kind::Shared, Some(file)) = (self.placed.kind, &self.file)
-            && !is_overlay(file)
+            && !is_overlay(&file.fd)
             && let Some(residency) = self.look_by_cachestat(file, pages)
         {
             return residency;
         }
-        if self.file.as_ref().is_none_or(|file| tells_the_truth(file))
+        if self.file.as_ref().is_none_or(|file| tells_mincore_the_truth(&file.fd))
             && let Ok(in_memory) = self.placed.region.pages_in_memory(pages.clone())
         {
             return self.residency_of(pages, &in_memory);
@@ -212,20 +190,13 @@ impl Mapping {
             recently_evicted: Some(total.recently_evicted as usize),
             ..Residency::unknown(pages.len() / page_size())
         };
-        // Depth first, so that spans come in order. What waits is never more than the logarithm of the pages.
-        let mut waiting = vec![(pages.clone(), Some(total))];
-        while let Some((part, counts)) = waiting.pop() {
-            let counts = counts.or_else(|| count(&part))?;
-            match uniform_state(&counts, part.len() / page_size()) {
-                Some(state) => residency.push(self.placed.bytes_of(&part), state),
-                None => {
-                    let half = part.len() / page_size() / 2 * page_size();
-                    let middle = part.start + half;
-                    waiting.push((middle..part.end, None));
-                    waiting.push((part.start..middle, None));
-                }
-            }
-        }
+        let of_region = |part: &Range<u64>| part.start as usize..part.end as usize;
+        spans_between(
+            pages.start as u64..pages.end as u64,
+            total,
+            |part| count(&of_region(part)),
+            |part, state| residency.push(self.placed.bytes_of(&of_region(&part)), state),
+        )?;
         Some(residency)
     }
 
@@ -238,61 +209,5 @@ impl Mapping {
             residency.push(self.placed.bytes_of(&(at..at + page_size())), state);
         }
         residency
-    }
-}
-
-/// The state of all pages of a part, if they agree. A single page always does.
-fn uniform_state(counts: &CacheCounts, pages: usize) -> Option<PageState> {
-    let pages = pages as u64;
-    let CacheCounts { cached, dirty, write_back, .. } = *counts;
-    if cached == 0 {
-        return Some(PageState::Absent);
-    }
-    if cached < pages {
-        return None;
-    }
-    match (dirty, write_back) {
-        (0, 0) => Some(PageState::Resident),
-        // Stored to again while it is being written: what matters is that it must be written again.
-        (dirty, _) if dirty >= pages => Some(PageState::Dirty),
-        (0, write_back) if write_back >= pages => Some(PageState::WriteBack),
-        _ if pages == 1 => Some(PageState::WriteBack),
-        _ => None,
-    }
-}
-
-fn is_overlay(file: &MappedFile) -> bool {
-    fs::fstatfs(&file.fd).is_ok_and(|stat| stat.f_type as u64 == OVERLAYFS)
-}
-
-/// Whether mincore answers this process with the truth: the rule of the kernel (mm/mincore.c, can_do_mincore), on the safe
-/// side.
-fn tells_the_truth(file: &MappedFile) -> bool {
-    if file.writable
-        || fs::fstat(&file.fd).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
-    {
-        return true;
-    }
-    let path = format!("/proc/self/fd/{}", file.fd.as_raw_fd());
-    fs::accessat(fs::CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_page_has_one_state() {
-        let counts =
-            |cached, dirty, write_back| CacheCounts { cached, dirty, write_back, ..CacheCounts::default() };
-        assert_eq!(uniform_state(&counts(0, 0, 0), 1), Some(PageState::Absent));
-        assert_eq!(uniform_state(&counts(1, 0, 0), 1), Some(PageState::Resident));
-        assert_eq!(uniform_state(&counts(1, 1, 0), 1), Some(PageState::Dirty));
-        assert_eq!(uniform_state(&counts(1, 0, 1), 1), Some(PageState::WriteBack));
-        assert_eq!(uniform_state(&counts(1, 1, 1), 1), Some(PageState::Dirty));
-        for mixed in [counts(1, 0, 0), counts(2, 1, 0), counts(2, 0, 1), counts(2, 1, 1)] {
-            assert_eq!(uniform_state(&mixed, 2), None);
-        }
-        assert_eq!(uniform_state(&counts(0, 0, 0), 2), Some(PageState::Absent));
     }
 }
