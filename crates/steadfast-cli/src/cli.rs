@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::{apply, backup, log, recover, run_program, sync, tour, verify};
+use crate::{apply, backup, log, recover, run_program, stat, sync, tour, verify};
 
 /// What a newcomer needs, and what stands below the help.
 const FIRST_STEPS: &str = "\
@@ -40,6 +40,7 @@ enum Command {
     Verify(verify::Args),
     Backup(backup::Args),
     Sync(sync::Args),
+    Stat(stat::Args),
     Run(run_program::Args),
     Tour(tour::Args),
     #[command(hide = true)]
@@ -58,6 +59,7 @@ pub fn run() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Sync(args)) => sync::run(&args),
+        Some(Command::Stat(args)) => stat::run(&args),
         Some(Command::Run(args)) => run_program::run(&args),
         Some(Command::Tour(args)) => tour::run(&args),
         Some(Command::TourChild(args)) => tour::child::run(&args),

@@ -36,6 +36,11 @@ impl ByteRange {
     /// Everything.
     pub(crate) const ALL: ByteRange = ByteRange(Bound::Unbounded, Bound::Unbounded);
 
+    /// As offsets of a file.
+    pub(crate) fn in_file(self) -> (Bound<u64>, Bound<u64>) {
+        (self.0.map(|at| at as u64), self.1.map(|at| at as u64))
+    }
+
     /// Reads `A..B`, `A..`, `..B` or `..`.
     pub(crate) fn parse(text: &str) -> Result<ByteRange, String> {
         let (start, end) =
@@ -56,6 +61,49 @@ impl ByteRange {
             start.map_or(Bound::Unbounded, Bound::Included),
             end.map_or(Bound::Unbounded, Bound::Excluded),
         ))
+    }
+}
+
+/// A part of a whole, from 0% to 100%.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share(f64);
+
+impl Share {
+    /// Reads `90%` or `99.5%`.
+    pub(crate) fn parse(text: &str) -> Result<Share, String> {
+        let number = text.strip_suffix('%').ok_or("give a percentage, such as 90%")?;
+        match number.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Share(percent / 100.0)),
+            _ => Err("give a percentage from 0% to 100%".to_owned()),
+        }
+    }
+
+    /// From 0 to 1.
+    pub(crate) fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}%", self.0 * 100.0)
+    }
+}
+
+/// As [`show`], in as few characters as a table has: `512B`, `64K`, `1.5G`.
+pub(crate) fn short(bytes: u64) -> String {
+    let (shift, suffix) = match bytes {
+        0..1024 => return format!("{bytes}B"),
+        1024..0x10_0000 => (10, 'K'),
+        0x10_0000..0x4000_0000 => (20, 'M'),
+        0x4000_0000..0x100_0000_0000 => (30, 'G'),
+        _ => (40, 'T'),
+    };
+    let unit = 1_u64 << shift;
+    if bytes.is_multiple_of(unit) || bytes >= 10 * unit {
+        format!("{}{suffix}", bytes / unit)
+    } else {
+        format!("{:.1}{suffix}", bytes as f64 / unit as f64)
     }
 }
 
@@ -107,6 +155,30 @@ mod tests {
         assert_eq!(ByteRange::parse("7..7"), Ok(ByteRange(Included(7), Excluded(7))));
         for text in ["", "5", "2K..1K", "a..b", "1..2..3", "-1..2"] {
             assert!(ByteRange::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_percentages() {
+        assert_eq!(Share::parse("90%"), Ok(Share(0.9)));
+        assert_eq!(Share::parse("99.5 %").map(|share| share.to_string()), Ok("99.5%".to_owned()));
+        for text in ["", "90", "%", "-1%", "101%", "x%", "NaN%"] {
+            assert!(Share::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_for_tables() {
+        for (bytes, text) in [
+            (1, "1B"),
+            (1023, "1023B"),
+            (1024, "1K"),
+            (1536, "1.5K"),
+            (20_000, "19K"),
+            (5 << 30, "5G"),
+            (3 << 40, "3T"),
+        ] {
+            assert_eq!(short(bytes), text);
         }
     }
 

@@ -1,0 +1,113 @@
+//! What is known of one file, and of all.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use steadfast::residency::{CachedFile, Counts};
+
+/// Bytes of a page.
+pub(super) fn page_bytes() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+/// One file. Sizes in pages, `None` where nobody can tell.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(super) path: String,
+    pub(super) size_bytes: u64,
+    pub(super) pages: u64,
+    pub(super) resident_pages: Option<u64>,
+    pub(super) dirty_pages: Option<u64>,
+    pub(super) write_back_pages: Option<u64>,
+    pub(super) evicted_pages: Option<u64>,
+    pub(super) recently_evicted_pages: Option<u64>,
+    /// Why something is not told.
+    pub(super) unknown: Option<String>,
+    /// From start to end; empty where all parts are as the whole.
+    pub(super) parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Part {
+    pub(super) pages: u64,
+    pub(super) resident_pages: Option<u64>,
+    pub(super) dirty_pages: Option<u64>,
+}
+
+impl Row {
+    pub(super) fn new(file: &CachedFile, counts: Counts, parts: Vec<Counts>) -> Row {
+        let part =
+            |part: Counts| Part { pages: part.pages, resident_pages: part.resident, dirty_pages: part.dirty };
+        Row {
+            path: file.path().display().to_string(),
+            size_bytes: file.len(),
+            pages: counts.pages,
+            resident_pages: counts.resident,
+            dirty_pages: counts.dirty,
+            write_back_pages: counts.write_back,
+            evicted_pages: counts.evicted,
+            recently_evicted_pages: counts.recently_evicted,
+            unknown: counts.unknown.map(|unknown| unknown.to_string()),
+            parts: parts.into_iter().map(part).collect(),
+        }
+    }
+}
+
+/// All files together. Sums are of what is known.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Total {
+    pub(super) files: u64,
+    pub(super) failed_files: u64,
+    /// Files of which nobody can tell what is in memory; their pages are not among the others.
+    pub(super) unknown_files: u64,
+    /// Files of which nobody can tell what is dirty.
+    pub(super) dirty_unknown_files: u64,
+    pub(super) size_bytes: u64,
+    pub(super) pages: u64,
+    pub(super) resident_pages: u64,
+    pub(super) dirty_pages: u64,
+    pub(super) write_back_pages: u64,
+    pub(super) evicted_pages: u64,
+    pub(super) recently_evicted_pages: u64,
+    /// Why something is not told, and of how many files.
+    pub(super) unknown: BTreeMap<String, u64>,
+}
+
+impl Total {
+    pub(super) fn of(rows: &[Row], failed_files: usize) -> Total {
+        let mut total = Total { failed_files: failed_files as u64, ..Total::default() };
+        for row in rows {
+            total.files += 1;
+            total.size_bytes += row.size_bytes;
+            match row.resident_pages {
+                Some(resident) => {
+                    total.pages += row.pages;
+                    total.resident_pages += resident;
+                }
+                None => total.unknown_files += 1,
+            }
+            total.dirty_unknown_files += u64::from(row.dirty_pages.is_none());
+            total.dirty_pages += row.dirty_pages.unwrap_or(0);
+            total.write_back_pages += row.write_back_pages.unwrap_or(0);
+            total.evicted_pages += row.evicted_pages.unwrap_or(0);
+            total.recently_evicted_pages += row.recently_evicted_pages.unwrap_or(0);
+            if let Some(unknown) = &row.unknown {
+                *total.unknown.entry(unknown.clone()).or_default() += 1;
+            }
+        }
+        total
+    }
+
+    /// From 0 to 1. Of nothing, everything is in memory. `None` where it is not known of every file.
+    pub(super) fn resident_share(&self) -> Option<f64> {
+        if self.unknown_files > 0 {
+            return None;
+        }
+        Some(if self.pages == 0 { 1.0 } else { self.resident_pages as f64 / self.pages as f64 })
+    }
+
+    /// What would be lost if the power failed.
+    pub(super) fn unwritten_bytes(&self) -> Option<u64> {
+        (self.dirty_unknown_files == 0).then(|| (self.dirty_pages + self.write_back_pages) * page_bytes())
+    }
+}
