@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::{apply, backup, log, recover, run_program, stat, sync, tour, verify};
+use crate::{apply, backup, evict, log, recover, remember, run_program, stat, sync, tour, verify, warm};
 
 /// What a newcomer needs, and what stands below the help.
 const FIRST_STEPS: &str = "\
@@ -41,6 +41,10 @@ enum Command {
     Backup(backup::Args),
     Sync(sync::Args),
     Stat(stat::Args),
+    Warm(warm::Args),
+    Evict(evict::Args),
+    Save(remember::SaveArgs),
+    Restore(remember::RestoreArgs),
     Run(run_program::Args),
     Tour(tour::Args),
     #[command(hide = true)]
@@ -60,6 +64,10 @@ pub fn run() -> ExitCode {
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Sync(args)) => sync::run(&args),
         Some(Command::Stat(args)) => stat::run(&args),
+        Some(Command::Warm(args)) => warm::run(&args),
+        Some(Command::Evict(args)) => evict::run(&args),
+        Some(Command::Save(args)) => remember::save(&args),
+        Some(Command::Restore(args)) => remember::restore(&args),
         Some(Command::Run(args)) => run_program::run(&args),
         Some(Command::Tour(args)) => tour::run(&args),
         Some(Command::TourChild(args)) => tour::child::run(&args),
