@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::{apply, backup, evict, log, recover, remember, run_program, stat, sync, tour, verify, warm};
+use crate::{
+    apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify, warm,
+};
 
 /// What a newcomer needs, and what stands below the help.
 const FIRST_STEPS: &str = "\
@@ -43,6 +45,7 @@ enum Command {
     Stat(stat::Args),
     Warm(warm::Args),
     Evict(evict::Args),
+    Lock(lock::Args),
     Save(remember::SaveArgs),
     Restore(remember::RestoreArgs),
     Run(run_program::Args),
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Some(Command::Stat(args)) => stat::run(&args),
         Some(Command::Warm(args)) => warm::run(&args),
         Some(Command::Evict(args)) => evict::run(&args),
+        Some(Command::Lock(args)) => lock::run(&args),
         Some(Command::Save(args)) => remember::save(&args),
         Some(Command::Restore(args)) => remember::restore(&args),
         Some(Command::Run(args)) => run_program::run(&args),

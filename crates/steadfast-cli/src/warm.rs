@@ -124,11 +124,7 @@ pub(crate) fn tell(answer: &Answer, json: bool) -> Result<(), Failure> {
 
 /// What does not fit pushes out what came before it.
 fn warn_if_it_does_not_fit(bytes: u64) {
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return };
-    let available = text.lines().find_map(|line| {
-        let number = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
-        number.parse::<u64>().ok()?.checked_mul(1024)
-    });
+    let available = crate::memory::available_bytes();
     if let Some(available) = available.filter(|&available| bytes > available) {
         output::complain(&format!(
             "{} are to be read and {} of memory are free: what is read first may be gone before the end (--max)",

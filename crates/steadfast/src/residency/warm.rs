@@ -38,6 +38,18 @@ pub struct Warmed {
 }
 
 impl CachedFile {
+    /// Parts of `range`, whole pages, that are no holes. Where the file system knows of no holes, all of it.
+    ///
+    /// See [`warm`](Self::warm) for an example.
+    ///
+    /// # Errors
+    ///
+    /// As [`counts`](Self::counts).
+    pub fn data(&self, range: impl RangeBounds<u64>) -> Result<Vec<Range<u64>>> {
+        let range = self.pages_of(&range)?;
+        Ok(self.descriptor().map(|fd| data_within(fd, &range)).unwrap_or_default())
+    }
+
     /// Parts of `range`, whole pages, that [`warm`](Self::warm) would read: absent, and no holes.
     ///
     /// See [`warm`](Self::warm) for an example.
@@ -46,10 +58,8 @@ impl CachedFile {
     ///
     /// As [`counts`](Self::counts).
     pub fn absent(&self, range: impl RangeBounds<u64>) -> Result<Vec<Range<u64>>> {
-        let range = self.pages_of(&range)?;
-        let Some(fd) = self.descriptor() else { return Ok(Vec::new()) };
         let mut absent = Vec::new();
-        for data in data_within(fd, &range) {
+        for data in self.data(range)? {
             for span in self.spans_of(&data) {
                 if matches!(span.state, PageState::Absent | PageState::Unknown) {
                     absent.push(span.range);
@@ -131,7 +141,7 @@ impl CachedFile {
     }
 }
 
-/// What is no hole, in whole pages. Where the file system knows of none, all of it.
+/// What is no hole, in whole pages.
 fn data_within(fd: BorrowedFd<'_>, range: &Range<u64>) -> Vec<Range<u64>> {
     let page = page_size() as u64;
     let mut found: Vec<Range<u64>> = Vec::new();
