@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::{
-    apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify, warm,
+    advise, apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify, warm,
 };
 
 /// What a newcomer needs, and what stands below the help.
@@ -46,6 +46,7 @@ enum Command {
     Warm(warm::Args),
     Evict(evict::Args),
     Lock(lock::Args),
+    Advise(advise::Args),
     Save(remember::SaveArgs),
     Restore(remember::RestoreArgs),
     Run(run_program::Args),
@@ -70,6 +71,7 @@ pub fn run() -> ExitCode {
         Some(Command::Warm(args)) => warm::run(&args),
         Some(Command::Evict(args)) => evict::run(&args),
         Some(Command::Lock(args)) => lock::run(&args),
+        Some(Command::Advise(args)) => advise::run(&args),
         Some(Command::Save(args)) => remember::save(&args),
         Some(Command::Restore(args)) => remember::restore(&args),
         Some(Command::Run(args)) => run_program::run(&args),

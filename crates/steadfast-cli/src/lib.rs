@@ -4,6 +4,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod advise;
 mod apply;
 mod backup;
 mod change;

@@ -14,7 +14,7 @@ use steadfast::residency::CachedFile;
 use crate::failure::Failure;
 use crate::output;
 
-mod process;
+pub(crate) mod process;
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
@@ -47,6 +47,11 @@ pub(crate) struct Selected<T> {
 }
 
 impl Selection {
+    /// Is nothing named?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.files0_from.is_none() && self.pid.is_empty()
+    }
+
     /// Asks something of every file, many at once. A file with several names is asked once.
     pub(crate) fn ask<T: Send>(
         &self,

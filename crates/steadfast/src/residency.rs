@@ -21,6 +21,7 @@ mod bisect;
 mod counts;
 mod evict;
 mod file;
+mod process;
 mod truth;
 mod warm;
 
@@ -29,6 +30,7 @@ pub use bisect::{PageState, Span};
 pub use counts::Counts;
 pub use evict::Evicted;
 pub use file::CachedFile;
+pub use process::{ProcessAdvice, advise_process};
 pub use truth::Unknown;
 pub(crate) use truth::{is_overlay, tells_mincore_the_truth};
 pub use warm::{Warmed, Warming};

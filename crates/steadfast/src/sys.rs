@@ -13,6 +13,7 @@ pub(crate) mod memfd;
 pub(crate) mod pagemap;
 pub(crate) mod prefetch;
 pub(crate) mod priority;
+pub(crate) mod process_advise;
 pub(crate) mod protect;
 pub(crate) mod region;
 pub(crate) mod residency;

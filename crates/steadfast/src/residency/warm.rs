@@ -112,6 +112,25 @@ impl CachedFile {
         Ok(Warmed { before, after: self.count(&range), read_bytes, is_complete })
     }
 
+    /// Has the kernel begin to read `range`, rounded outwards, and returns at once. A hint: it may read less.
+    ///
+    /// See [`warm`](Self::warm) for an example.
+    ///
+    /// # Errors
+    ///
+    /// As [`counts`](Self::counts).
+    pub fn will_need(&self, range: impl RangeBounds<u64>) -> Result<()> {
+        for part in self.absent(range)? {
+            let mut at = part.start;
+            while at < part.end {
+                let end = part.end.min(at + PIECE_BYTES);
+                self.advise(&(at..end), fs::Advice::WillNeed)?;
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
     /// These bytes are in memory on return, for as long as the kernel keeps them. At most a megabyte.
     ///
     /// See [`warm`](Self::warm) for an example; this is for those who share the [absent](Self::absent) parts among threads.
