@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::ops::{Bound, Range};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -70,8 +69,7 @@ pub(crate) fn save(args: &SaveArgs) -> Result<(), Failure> {
         let resident: Vec<(u64, u64)> =
             joined(spans.into_iter().filter(|span| span.state != PageState::Absent).map(|span| span.range));
         let path = std::fs::canonicalize(file.path()).unwrap_or_else(|_| file.path().to_owned());
-        let modified_s = std::fs::metadata(&path).map_or(0, |found| found.mtime());
-        Ok(Some(Saved { path, size_bytes: file.len(), modified_s, resident }))
+        Ok(Some(Saved { path, size_bytes: file.len(), modified_s: file.modified_s(), resident }))
     })?;
     let unknown = selected.found.iter().filter(|file| file.is_none()).count() as u64;
     let files: Vec<_> =
@@ -129,8 +127,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
 
 fn absent_of(saved: &Saved) -> steadfast::Result<Wanted> {
     let file = CachedFile::open(&saved.path)?;
-    let modified_s = std::fs::metadata(&saved.path).map_or(0, |found| found.mtime());
-    if (file.len(), modified_s) != (saved.size_bytes, saved.modified_s) {
+    if (file.len(), file.modified_s()) != (saved.size_bytes, saved.modified_s) {
         output::note(&format!("steadfast: {}: changed since it was saved", saved.path.display()));
     }
     let mut absent = Vec::new();

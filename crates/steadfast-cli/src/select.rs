@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
 
 use ignore::overrides::OverrideBuilder;
-use ignore::{WalkBuilder, WalkState};
-use steadfast::residency::CachedFile;
+use ignore::{ParallelVisitor, ParallelVisitorBuilder, WalkBuilder, WalkState};
+use steadfast::residency::{CachedFile, Opener};
 
 use crate::failure::Failure;
 use crate::output;
@@ -74,12 +74,10 @@ impl Selection {
                 ))
             };
         }
-        let (told, answers) = mpsc::channel();
-        for (path, file) in processes {
-            let answer = file.and_then(|file| Ok((file.identity(), question(&file)?)));
-            // The receiver lives on below.
-            let _ = told.send((path, answer));
-        }
+        let mut answers: Vec<Answer<T>> = processes
+            .into_iter()
+            .map(|(path, file)| (path, file.and_then(|file| Ok((file.identity(), question(&file)?)))))
+            .collect();
         if let Some((first, rest)) = roots.split_first() {
             let mut walk = WalkBuilder::new(first);
             rest.iter().for_each(|root| {
@@ -89,27 +87,10 @@ impl Selection {
                 .same_file_system(self.one_file_system)
                 .threads(self.threads.unwrap_or(0))
                 .overrides(self.globs()?);
-            let question = &question;
-            std::thread::scope(|scope| {
-                let walk = walk.build_parallel();
-                scope.spawn(move || {
-                    walk.run(|| {
-                        let told = told.clone();
-                        Box::new(move |entry| {
-                            if let Some(answer) = answer(entry, question) {
-                                // Nobody listens any more only when the program ends.
-                                let _ = told.send(answer);
-                            }
-                            WalkState::Continue
-                        })
-                    });
-                });
-                Ok(gather(answers))
-            })
-        } else {
-            drop(told);
-            Ok(gather(answers))
+            let asking = Asking { question, opener: Opener::default(), answers: Mutex::new(&mut answers) };
+            walk.build_parallel().visit(&mut &asking);
         }
+        Ok(gather(answers))
     }
 
     fn globs(&self) -> Result<ignore::overrides::Override, Failure> {
@@ -123,10 +104,44 @@ impl Selection {
 
 type Answer<T> = (PathBuf, steadfast::Result<((u64, u64), T)>);
 
+/// What all threads of a walk share.
+struct Asking<'all, T, Q> {
+    question: Q,
+    opener: Opener,
+    answers: Mutex<&'all mut Vec<Answer<T>>>,
+}
+
+/// One thread's: it hands over what it has once, at its end.
+struct Thread<'all, T, Q> {
+    asking: &'all Asking<'all, T, Q>,
+    answers: Vec<Answer<T>>,
+}
+
+impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> ParallelVisitorBuilder<'all>
+    for &'all Asking<'all, T, Q>
+{
+    fn build(&mut self) -> Box<dyn ParallelVisitor + 'all> {
+        Box::new(Thread { asking: self, answers: Vec::new() })
+    }
+}
+
+impl<T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> ParallelVisitor for Thread<'_, T, Q> {
+    fn visit(&mut self, entry: Result<ignore::DirEntry, ignore::Error>) -> WalkState {
+        self.answers.extend(answer(entry, self.asking));
+        WalkState::Continue
+    }
+}
+
+impl<T, Q> Drop for Thread<'_, T, Q> {
+    fn drop(&mut self) {
+        self.asking.answers.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.answers);
+    }
+}
+
 /// One file below or at a name that was given; `None` for what is passed over.
-fn answer<T>(
+fn answer<T, Q: Fn(&CachedFile) -> steadfast::Result<T>>(
     entry: Result<ignore::DirEntry, ignore::Error>,
-    question: &(impl Fn(&CachedFile) -> steadfast::Result<T> + Sync),
+    asking: &Asking<'_, T, Q>,
 ) -> Option<Answer<T>> {
     let entry = match entry {
         Ok(entry) => entry,
@@ -138,7 +153,9 @@ fn answer<T>(
         return None;
     }
     let path = entry.into_path();
-    let asked = CachedFile::open(&path).and_then(|file| Ok((file.identity(), question(&file)?)));
+    let opener = &asking.opener;
+    let opened = if is_asked_for { opener.open(&path) } else { opener.open_regular(&path) };
+    let asked = opened.and_then(|file| Ok((file.identity(), (asking.question)(&file)?)));
     // Gone since the folder was read: as if it had never been there.
     if !is_asked_for && asked.as_ref().is_err_and(|error| error.kind() == steadfast::ErrorKind::NotFound) {
         return None;
@@ -167,12 +184,11 @@ fn unreadable<T>(error: &ignore::Error) -> Answer<T> {
     (path, Err(error))
 }
 
-fn gather<T>(answers: mpsc::Receiver<Answer<T>>) -> Selected<T> {
+fn gather<T>(mut answers: Vec<Answer<T>>) -> Selected<T> {
     let mut seen = HashSet::new();
     let (mut found, mut failed) = (Vec::new(), Vec::new());
-    let mut all: Vec<_> = answers.into_iter().collect();
-    all.sort_by(|(one, _), (other, _)| one.cmp(other));
-    for (path, answer) in all {
+    answers.sort_unstable_by(|(one, _), (other, _)| one.as_os_str().cmp(other.as_os_str()));
+    for (path, answer) in answers {
         match answer {
             Ok((identity, answer)) if seen.insert(identity) => found.push(answer),
             Ok(_) => {}

@@ -29,7 +29,7 @@ pub(crate) use bisect::spans_between;
 pub use bisect::{PageState, Span};
 pub use counts::Counts;
 pub use evict::Evicted;
-pub use file::CachedFile;
+pub use file::{CachedFile, Opener};
 pub use process::{ProcessAdvice, advise_process};
 pub use truth::Unknown;
 pub(crate) use truth::{is_overlay, tells_mincore_the_truth};

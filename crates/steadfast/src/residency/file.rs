@@ -6,12 +6,12 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::Counts;
 use super::bisect::{PageState, Span, spans_between};
-use super::truth::{Unknown, Witness, tells_mincore_the_truth, witness_of};
+use super::truth::{Systems, Unknown, Witness, device_of, tells_mincore_the_truth};
 use crate::descriptors::opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::page_size;
@@ -42,8 +42,74 @@ pub struct CachedFile {
     /// `None` of what has no pages to be looked at.
     fd: Option<OwnedFd>,
     path: PathBuf,
-    stat: Stat,
+    stat: Statx,
     witness: Witness,
+}
+
+/// Opens many files for looking: each file system is asked once what it is.
+///
+/// ```
+/// use steadfast::residency::Opener;
+/// # let folder = tempfile::tempdir()?;
+/// # std::fs::write(folder.path().join("data.bin"), [1; 10_000])?;
+/// let opener = Opener::default();
+/// for entry in std::fs::read_dir(folder.path())? {
+///     let file = opener.open(entry?.path())?;
+///     println!("{}: {:?}", file.path().display(), file.counts(..)?.resident);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Opener {
+    systems: Systems,
+}
+
+impl Opener {
+    /// As [`CachedFile::open`].
+    ///
+    /// See [`Opener`] for an example.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2): the file must be readable.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<CachedFile> {
+        let path = path.as_ref();
+        let stat = fs::statx(fs::CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
+            .map_err(|error| Error::from_io("open", error.into()).path(path))?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            // Opening a device may do something, and opening a pipe may wait.
+            let witness = Witness::Nobody(Unknown::NotRegular);
+            return Ok(CachedFile { fd: None, path: path.to_owned(), stat, witness });
+        }
+        self.open_as(path, OFlags::empty())
+    }
+
+    /// As [`open`](Self::open) of what is known to be a regular file, and no link to one, for instance from the folder that it is in.
+    ///
+    /// See [`Opener`] for an example.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2): also ELOOP, if it is a symbolic link by now.
+    pub fn open_regular(&self, path: impl AsRef<Path>) -> Result<CachedFile> {
+        self.open_as(path.as_ref(), OFlags::NOFOLLOW)
+    }
+
+    fn open_as(&self, path: &Path, flags: OFlags) -> Result<CachedFile> {
+        let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = fs::open(path, flags, Mode::empty())
+            .map(opened)
+            .map_err(|error| Error::from_io("open", error.into()).path(path))?;
+        self.adopt(fd, path)
+    }
+
+    fn adopt(&self, fd: OwnedFd, path: &Path) -> Result<CachedFile> {
+        let stat = fs::statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+            .map_err(|error| Error::from_io(OPERATION, error.into()).path(path))?;
+        let witness = self.systems.witness_of(fd.as_fd(), &stat);
+        let has_pages = !matches!(witness, Witness::Nobody(_));
+        Ok(CachedFile { fd: has_pages.then_some(fd), path: path.to_owned(), stat, witness })
+    }
 }
 
 impl CachedFile {
@@ -56,21 +122,7 @@ impl CachedFile {
     ///
     /// Those of open(2): the file must be readable.
     pub fn open(path: impl AsRef<Path>) -> Result<CachedFile> {
-        let path = path.as_ref();
-        let failed = |error: rustix::io::Errno| Error::from_io("open", error.into()).path(path);
-        let stat = fs::statat(fs::CWD, path, AtFlags::empty()).map_err(failed)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            // Opening a device may do something, and opening a pipe may wait.
-            return Ok(CachedFile {
-                fd: None,
-                path: path.to_owned(),
-                stat,
-                witness: Witness::Nobody(Unknown::NotRegular),
-            });
-        }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = fs::open(path, flags, Mode::empty()).map(opened).map_err(failed)?;
-        CachedFile::of(fd, path)
+        Opener::default().open(path)
     }
 
     /// A file that is open already, with the name that errors shall use.
@@ -79,13 +131,9 @@ impl CachedFile {
     ///
     /// # Errors
     ///
-    /// Those of fstat(2).
+    /// Those of statx(2).
     pub fn of(fd: OwnedFd, path: impl AsRef<Path>) -> Result<CachedFile> {
-        let path = path.as_ref().to_owned();
-        let stat = fs::fstat(&fd).map_err(|error| Error::from_io(OPERATION, error.into()).path(&path))?;
-        let witness = witness_of(fd.as_fd(), FileType::from_raw_mode(stat.st_mode));
-        let has_pages = !matches!(witness, Witness::Nobody(_));
-        Ok(CachedFile { fd: has_pages.then_some(fd), path, stat, witness })
+        Opener::default().adopt(fd, path.as_ref())
     }
 
     /// Its name, as it was given.
@@ -101,8 +149,8 @@ impl CachedFile {
     /// See [`CachedFile`] for an example.
     #[must_use]
     pub fn len(&self) -> u64 {
-        match FileType::from_raw_mode(self.stat.st_mode) {
-            FileType::RegularFile => self.stat.st_size as u64,
+        match FileType::from_raw_mode(self.stat.stx_mode.into()) {
+            FileType::RegularFile => self.stat.stx_size,
             _ => 0,
         }
     }
@@ -123,21 +171,28 @@ impl CachedFile {
         self.len().div_ceil(page_size() as u64)
     }
 
+    /// When a byte of it was changed last, before it was opened: seconds since 1970.
+    ///
+    /// See [`CachedFile`] for an example.
+    #[must_use]
+    pub fn modified_s(&self) -> i64 {
+        self.stat.stx_mtime.tv_sec
+    }
+
     /// Device and inode: two names with the same are one file.
     ///
     /// See [`CachedFile`] for an example.
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {
-        (self.stat.st_dev, self.stat.st_ino)
+        (device_of(&self.stat), self.stat.stx_ino)
     }
 
     /// How many names it has.
     ///
     /// See [`CachedFile`] for an example.
     #[must_use]
-    #[allow(clippy::unnecessary_cast, reason = "32 bits on some architectures")]
     pub fn links(&self) -> u64 {
-        self.stat.st_nlink as u64
+        self.stat.stx_nlink.into()
     }
 
     /// How many pages of `range`, rounded outwards, are in memory, dirty or being written. A range that reaches beyond the end ends there.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{PoisonError, RwLock};
 
-use rustix::fs::{self, Access, AtFlags, FileType, StatxAttributes, StatxFlags};
+use rustix::fs::{self, Access, AtFlags, FileType, Statx, StatxAttributes};
 
 /// Why nothing, or not all, is told of a file's pages.
 ///
@@ -79,26 +80,43 @@ const MADE_UP: [u64; 16] = [
     0x1980_0202,
 ];
 
-/// Whom to ask about an open file of this type.
-pub(super) fn witness_of(fd: BorrowedFd<'_>, file_type: FileType) -> Witness {
-    if file_type != FileType::RegularFile {
-        return Witness::Nobody(Unknown::NotRegular);
+/// File systems that were met, each asked once.
+#[derive(Debug, Default)]
+pub(super) struct Systems(RwLock<Vec<(u64, u64)>>);
+
+impl Systems {
+    /// Whom to ask about an open file.
+    pub(super) fn witness_of(&self, fd: BorrowedFd<'_>, stat: &Statx) -> Witness {
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            return Witness::Nobody(Unknown::NotRegular);
+        }
+        if stat.stx_attributes.contains(StatxAttributes::DAX) {
+            return Witness::Nobody(Unknown::NoPageCache);
+        }
+        match self.magic(fd, device_of(stat)) {
+            None | Some(OVERLAYFS) => Witness::Mincore,
+            Some(TMPFS | RAMFS) => Witness::Cachestat { in_memory: true },
+            Some(HUGETLBFS) => Witness::Nobody(Unknown::HugePages),
+            Some(made_up) if MADE_UP.contains(&made_up) => Witness::Nobody(Unknown::NoPageCache),
+            Some(_) => Witness::Cachestat { in_memory: false },
+        }
     }
-    let Ok(system) = fs::fstatfs(fd) else { return Witness::Mincore };
-    match system.f_type as u64 {
-        OVERLAYFS => Witness::Mincore,
-        TMPFS | RAMFS => Witness::Cachestat { in_memory: true },
-        HUGETLBFS => Witness::Nobody(Unknown::HugePages),
-        made_up if MADE_UP.contains(&made_up) => Witness::Nobody(Unknown::NoPageCache),
-        _ if is_dax(fd) => Witness::Nobody(Unknown::NoPageCache),
-        _ => Witness::Cachestat { in_memory: false },
+
+    /// The kind of the file system, by the number in linux/magic.h.
+    fn magic(&self, fd: BorrowedFd<'_>, device: u64) -> Option<u64> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, magic)) = known.iter().find(|(known, _)| *known == device) {
+            return Some(*magic);
+        }
+        drop(known);
+        let magic = fs::fstatfs(fd).ok()?.f_type as u64;
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push((device, magic));
+        Some(magic)
     }
 }
 
-fn is_dax(fd: BorrowedFd<'_>) -> bool {
-    // Only memory that is a disk does it, and /sys/fs/ext4 and friends are no faster to ask.
-    fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::DAX))
+pub(super) fn device_of(stat: &Statx) -> u64 {
+    fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
 }
 
 /// overlayfs: its files' pages are cached under another file, and cachestat counts none.
