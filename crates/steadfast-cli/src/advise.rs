@@ -1,5 +1,6 @@
 //! `steadfast advise`: a word to the kernel about files, or about what a process has mapped of them.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -112,9 +113,10 @@ fn of_process(args: &Args, pid: u32, advice: Advice) -> Result<Answer, Failure> 
     let mut memory: Vec<(PathBuf, Range<usize>)> = mappings_of(pid)?;
     let mut failed_files = 0;
     if !args.selection.is_empty() {
-        let selected = args.selection.ask(|file| Ok(canonical(file.path())))?;
+        let selected = args.selection.ask(|_| Ok(()))?;
         failed_files = selected.failed.len() as u64;
-        memory.retain(|(path, _)| selected.found.contains(path));
+        let named: HashSet<_> = selected.found.iter().map(|(path, ())| canonical(path)).collect();
+        memory.retain(|(path, _)| named.contains(path));
     }
     let mut files: Vec<_> = memory.iter().map(|(path, _)| path).collect();
     files.dedup();

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         interrupted: interrupt.is_asked(),
         ..Answer::default()
     };
-    for evicted in selected.found.into_iter().flatten() {
+    for evicted in selected.found.into_iter().filter_map(|(_, evicted)| evicted) {
         answer.files += 1;
         answer.unknown_files += u64::from(evicted.pages().is_none());
         answer.evicted_bytes += evicted.pages().unwrap_or(0) * page_bytes;

@@ -1,7 +1,6 @@
 //! `steadfast lock`: files that stay in memory until told.
 
 use std::ops::{Bound, Range};
-use std::path::PathBuf;
 
 use serde::Serialize;
 use steadfast::Mapping;
@@ -33,7 +32,6 @@ pub(crate) struct Args {
 
 /// What is to be locked of one file.
 struct Wanted {
-    path: PathBuf,
     data: Vec<Range<u64>>,
     absent_bytes: u64,
 }
@@ -51,20 +49,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
     let selected = args.selection.ask(|file| {
         let absent = file.absent(range)?;
-        Ok(Wanted { path: file.path().to_owned(), data: file.data(range)?, absent_bytes: bytes(&absent) })
+        Ok(Wanted { data: file.data(range)?, absent_bytes: bytes(&absent) })
     })?;
     if !selected.failed.is_empty() {
         return Err(Failure::Failed("nothing was locked".to_owned()));
     }
-    let locked_bytes = selected.found.iter().map(|file| bytes(&file.data)).sum();
-    limits::check(locked_bytes, selected.found.iter().map(|file| file.absent_bytes).sum())?;
+    let locked_bytes = selected.found.iter().map(|(_, file)| bytes(&file.data)).sum();
+    limits::check(locked_bytes, selected.found.iter().map(|(_, file)| file.absent_bytes).sum())?;
     let mut maps = Vec::new();
     interrupt::wait_for_one(|| {
-        for file in &selected.found {
+        for (path, file) in &selected.found {
             if file.data.is_empty() {
                 continue;
             }
-            let map = Mapping::options().open(&file.path)?;
+            let map = Mapping::options().open(path)?;
             for part in &file.data {
                 let end = part.end.min(map.len() as u64);
                 map.lock((Bound::Included(part.start as usize), Bound::Excluded(end as usize)))?;

@@ -71,9 +71,13 @@ pub(crate) fn save(args: &SaveArgs) -> Result<(), Failure> {
         let path = std::fs::canonicalize(file.path()).unwrap_or_else(|_| file.path().to_owned());
         Ok(Some(Saved { path, size_bytes: file.len(), modified_s: file.modified_s(), resident }))
     })?;
-    let unknown = selected.found.iter().filter(|file| file.is_none()).count() as u64;
-    let files: Vec<_> =
-        selected.found.into_iter().flatten().filter(|file| !file.resident.is_empty()).collect();
+    let unknown = selected.found.iter().filter(|(_, file)| file.is_none()).count() as u64;
+    let files: Vec<_> = selected
+        .found
+        .into_iter()
+        .filter_map(|(_, file)| file)
+        .filter(|file| !file.resident.is_empty())
+        .collect();
     let nameless = files.iter().filter(|file| file.path.to_str().is_none()).count() as u64;
     let files: Vec<_> = files.into_iter().filter(|file| file.path.to_str().is_some()).collect();
     let mut out = Out::open();

@@ -5,16 +5,15 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use ignore::overrides::OverrideBuilder;
-use ignore::{ParallelVisitor, ParallelVisitorBuilder, WalkBuilder, WalkState};
-use steadfast::residency::{CachedFile, Opener};
+use steadfast::residency::CachedFile;
 
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) mod process;
+mod walk;
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
@@ -41,9 +40,15 @@ pub(crate) struct Selection {
 /// What was found.
 pub(crate) struct Selected<T> {
     /// An answer for each file, in the order of their names.
-    pub(crate) found: Vec<T>,
+    pub(crate) found: Vec<(PathBuf, T)>,
     /// Names that could not be looked at; they have been complained of.
     pub(crate) failed: Vec<(PathBuf, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    ByName,
+    Any,
 }
 
 impl Selection {
@@ -55,6 +60,22 @@ impl Selection {
     /// Asks something of every file, many at once. A file with several names is asked once.
     pub(crate) fn ask<T: Send>(
         &self,
+        question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
+    ) -> Result<Selected<T>, Failure> {
+        self.ask_in(Order::ByName, question)
+    }
+
+    /// As [`ask`](Self::ask), where nobody wants to see the single files.
+    pub(crate) fn ask_unordered<T: Send>(
+        &self,
+        question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
+    ) -> Result<Selected<T>, Failure> {
+        self.ask_in(Order::Any, question)
+    }
+
+    fn ask_in<T: Send>(
+        &self,
+        order: Order,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
         let mut roots = self.paths.clone();
@@ -74,23 +95,18 @@ impl Selection {
                 ))
             };
         }
-        let mut answers: Vec<Answer<T>> = processes
+        let of_processes: Vec<Answer<T>> = processes
             .into_iter()
             .map(|(path, file)| (path, file.and_then(|file| Ok((file.identity(), question(&file)?)))))
             .collect();
-        if let Some((first, rest)) = roots.split_first() {
-            let mut walk = WalkBuilder::new(first);
-            rest.iter().for_each(|root| {
-                walk.add(root);
-            });
-            walk.standard_filters(false)
-                .same_file_system(self.one_file_system)
-                .threads(self.threads.unwrap_or(0))
-                .overrides(self.globs()?);
-            let asking = Asking { question, opener: Opener::default(), answers: Mutex::new(&mut answers) };
-            walk.build_parallel().visit(&mut &asking);
-        }
-        Ok(gather(answers))
+        let globs = self.globs()?;
+        let threads = match self.threads {
+            Some(threads) => threads.max(1),
+            None => std::thread::available_parallelism().map_or(1, |threads| threads.get()),
+        };
+        let mut answers = walk::Walk::new(question, &globs, self.one_file_system).run(roots, threads);
+        answers.push(of_processes);
+        Ok(gather(answers, order))
     }
 
     fn globs(&self) -> Result<ignore::overrides::Override, Failure> {
@@ -104,101 +120,22 @@ impl Selection {
 
 type Answer<T> = (PathBuf, steadfast::Result<((u64, u64), T)>);
 
-/// What all threads of a walk share.
-struct Asking<'all, T, Q> {
-    question: Q,
-    opener: Opener,
-    answers: Mutex<&'all mut Vec<Answer<T>>>,
-}
-
-/// One thread's: it hands over what it has once, at its end.
-struct Thread<'all, T, Q> {
-    asking: &'all Asking<'all, T, Q>,
-    answers: Vec<Answer<T>>,
-}
-
-impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> ParallelVisitorBuilder<'all>
-    for &'all Asking<'all, T, Q>
-{
-    fn build(&mut self) -> Box<dyn ParallelVisitor + 'all> {
-        Box::new(Thread { asking: self, answers: Vec::new() })
-    }
-}
-
-impl<T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> ParallelVisitor for Thread<'_, T, Q> {
-    fn visit(&mut self, entry: Result<ignore::DirEntry, ignore::Error>) -> WalkState {
-        self.answers.extend(answer(entry, self.asking));
-        WalkState::Continue
-    }
-}
-
-impl<T, Q> Drop for Thread<'_, T, Q> {
-    fn drop(&mut self) {
-        self.asking.answers.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.answers);
-    }
-}
-
-/// One file below or at a name that was given; `None` for what is passed over.
-fn answer<T, Q: Fn(&CachedFile) -> steadfast::Result<T>>(
-    entry: Result<ignore::DirEntry, ignore::Error>,
-    asking: &Asking<'_, T, Q>,
-) -> Option<Answer<T>> {
-    let entry = match entry {
-        Ok(entry) => entry,
-        Err(error) => return Some(unreadable(&error)),
-    };
-    let kind = entry.file_type();
-    let is_asked_for = entry.depth() == 0;
-    if kind.is_some_and(|kind| kind.is_dir()) || !is_asked_for && kind.is_none_or(|kind| !kind.is_file()) {
-        return None;
-    }
-    let path = entry.into_path();
-    let opener = &asking.opener;
-    let opened = if is_asked_for { opener.open(&path) } else { opener.open_regular(&path) };
-    let asked = opened.and_then(|file| Ok((file.identity(), (asking.question)(&file)?)));
-    // Gone since the folder was read: as if it had never been there.
-    if !is_asked_for && asked.as_ref().is_err_and(|error| error.kind() == steadfast::ErrorKind::NotFound) {
-        return None;
-    }
-    Some((path, asked))
-}
-
-fn unreadable<T>(error: &ignore::Error) -> Answer<T> {
-    let mut path = PathBuf::new();
-    let mut inner = error;
-    loop {
-        match inner {
-            ignore::Error::WithPath { path: at, err } => {
-                path = at.clone();
-                inner = err;
-            }
-            ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => inner = err,
-            _ => break,
-        }
-    }
-    let source = match inner.io_error() {
-        Some(error) => error.raw_os_error().map_or(io::ErrorKind::Other.into(), io::Error::from_raw_os_error),
-        None => io::Error::other(inner.to_string()),
-    };
-    let error = steadfast::Error::from_io("read", source).path(&path);
-    (path, Err(error))
-}
-
-fn gather<T>(mut answers: Vec<Answer<T>>) -> Selected<T> {
-    let mut seen = HashSet::new();
+fn gather<T>(answers: Vec<Vec<Answer<T>>>, order: Order) -> Selected<T> {
+    let mut seen = HashSet::with_capacity(answers.iter().map(Vec::len).sum());
     let (mut found, mut failed) = (Vec::new(), Vec::new());
-    answers.sort_unstable_by(|(one, _), (other, _)| one.as_os_str().cmp(other.as_os_str()));
-    for (path, answer) in answers {
+    for (path, answer) in answers.into_iter().flatten() {
         match answer {
-            Ok((identity, answer)) if seen.insert(identity) => found.push(answer),
-            Ok(_) => {}
-            Err(error) => {
-                output::complain(&error.to_string());
-                failed.push((path, error.to_string()));
-            }
+            Ok((identity, answer)) => found.push((path, identity, answer)),
+            Err(error) => failed.push((path, error.to_string())),
         }
     }
-    Selected { found, failed }
+    if order == Order::ByName {
+        found.sort_unstable_by(|(one, ..), (other, ..)| one.as_os_str().cmp(other.as_os_str()));
+    }
+    failed.sort_unstable();
+    failed.iter().for_each(|(_, error)| output::complain(error));
+    let found = found.into_iter().filter(|(_, identity, _)| seen.insert(*identity));
+    Selected { found: found.map(|(path, _, answer)| (path, answer)).collect(), failed }
 }
 
 /// Names that end with zero bytes.

@@ -78,13 +78,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
     let columns = if args.columns.is_empty() { Column::DEFAULT } else { &args.columns };
     let wants_parts = !args.total && (args.json || columns.contains(&Column::Where));
-    let selected = args.selection.ask(|file: &CachedFile| {
+    let look = |file: &CachedFile| {
         let counts = file.counts(range)?;
         let parts =
             if wants_parts && args.parts > 0 { parts(file, range, &counts, args.parts)? } else { Vec::new() };
-        Ok(Row::new(file, counts, parts))
-    })?;
-    let mut rows = selected.found;
+        Ok((file.len(), counts, parts))
+    };
+    let selected = if args.total { args.selection.ask_unordered(look)? } else { args.selection.ask(look)? };
+    let looks = selected.found.into_iter();
+    let mut rows: Vec<_> =
+        looks.map(|(path, (len, counts, parts))| Row::new(path, len, counts, parts)).collect();
     let total = Total::of(&rows, selected.failed.len());
     args.sort.apply(&mut rows, args.reverse);
     let mut out = Out::open();

@@ -1,10 +1,9 @@
 //! `steadfast warm`: files into memory, without waiting for the first who needs them.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use steadfast::residency::CachedFile;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -77,14 +76,11 @@ pub(crate) struct Answer {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
-    let selected = args.selection.ask(|file| wanted(file, range))?;
+    let selected = args.selection.ask(|file| file.absent(range))?;
     let failed = selected.failed.len() as u64;
-    let answer = read(&selected.found, failed, args.pace.pace(), &interrupt);
+    let wanted: Vec<_> = selected.found.into_iter().map(|(path, absent)| Wanted { path, absent }).collect();
+    let answer = read(&wanted, failed, args.pace.pace(), &interrupt);
     tell(&answer, args.json)
-}
-
-fn wanted(file: &CachedFile, range: (Bound<u64>, Bound<u64>)) -> steadfast::Result<Wanted> {
-    Ok(Wanted { path: file.path().to_owned(), absent: file.absent(range)? })
 }
 
 /// Reads all of it, with progress on standard error.

@@ -1,9 +1,10 @@
 //! What is known of one file, and of all.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use serde::Serialize;
-use steadfast::residency::{CachedFile, Counts};
+use serde::{Serialize, Serializer};
+use steadfast::residency::{Counts, Unknown};
 
 /// Bytes of a page.
 pub(super) fn page_bytes() -> u64 {
@@ -22,7 +23,8 @@ pub(crate) struct Row {
     pub(super) evicted_pages: Option<u64>,
     pub(super) recently_evicted_pages: Option<u64>,
     /// Why something is not told.
-    pub(super) unknown: Option<String>,
+    #[serde(serialize_with = "in_words")]
+    pub(super) unknown: Option<Unknown>,
     /// From start to end; empty where all parts are as the whole.
     pub(super) parts: Vec<Part>,
 }
@@ -34,20 +36,24 @@ pub(super) struct Part {
     pub(super) dirty_pages: Option<u64>,
 }
 
+fn in_words<S: Serializer>(unknown: &Option<Unknown>, to: S) -> Result<S::Ok, S::Error> {
+    unknown.map(|unknown| unknown.to_string()).serialize(to)
+}
+
 impl Row {
-    pub(super) fn new(file: &CachedFile, counts: Counts, parts: Vec<Counts>) -> Row {
+    pub(super) fn new(path: PathBuf, size_bytes: u64, counts: Counts, parts: Vec<Counts>) -> Row {
         let part =
             |part: Counts| Part { pages: part.pages, resident_pages: part.resident, dirty_pages: part.dirty };
         Row {
-            path: file.path().display().to_string(),
-            size_bytes: file.len(),
+            path: path.into_os_string().into_string().unwrap_or_else(|path| path.display().to_string()),
+            size_bytes,
             pages: counts.pages,
             resident_pages: counts.resident,
             dirty_pages: counts.dirty,
             write_back_pages: counts.write_back,
             evicted_pages: counts.evicted,
             recently_evicted_pages: counts.recently_evicted,
-            unknown: counts.unknown.map(|unknown| unknown.to_string()),
+            unknown: counts.unknown,
             parts: parts.into_iter().map(part).collect(),
         }
     }
@@ -91,8 +97,8 @@ impl Total {
             total.write_back_pages += row.write_back_pages.unwrap_or(0);
             total.evicted_pages += row.evicted_pages.unwrap_or(0);
             total.recently_evicted_pages += row.recently_evicted_pages.unwrap_or(0);
-            if let Some(unknown) = &row.unknown {
-                *total.unknown.entry(unknown.clone()).or_default() += 1;
+            if let Some(unknown) = row.unknown {
+                *total.unknown.entry(unknown.to_string()).or_default() += 1;
             }
         }
         total

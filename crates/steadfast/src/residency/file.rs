@@ -1,5 +1,6 @@
 //! A file whose pages are looked at.
 
+use std::ffi::CStr;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::{Bound, Range, RangeBounds};
@@ -19,6 +20,9 @@ use crate::sys::region::{Region, RegionOptions};
 use crate::sys::residency::{CacheCounts, cache_counts};
 
 pub(super) const OPERATION: &str = "look at the pages of";
+
+/// For looking: nothing happens to whatever it is.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// So many bytes are mapped at once where mincore(2) is asked.
 const PIECE_BYTES: u64 = 1 << 30;
@@ -81,34 +85,32 @@ impl Opener {
             let witness = Witness::Nobody(Unknown::NotRegular);
             return Ok(CachedFile { fd: None, path: path.to_owned(), stat, witness });
         }
-        self.open_as(path, OFlags::empty())
+        let fd = fs::open(path, FLAGS, Mode::empty())
+            .map(opened)
+            .map_err(|error| Error::from_io("open", error.into()).path(path))?;
+        self.adopt(fd, path.to_owned())
     }
 
-    /// As [`open`](Self::open) of what is known to be a regular file, and no link to one, for instance from the folder that it is in.
+    /// As [`open`](Self::open) of what its folder says is a regular file, from that folder. `path` is for errors.
     ///
     /// See [`Opener`] for an example.
     ///
     /// # Errors
     ///
     /// Those of open(2): also ELOOP, if it is a symbolic link by now.
-    pub fn open_regular(&self, path: impl AsRef<Path>) -> Result<CachedFile> {
-        self.open_as(path.as_ref(), OFlags::NOFOLLOW)
+    pub fn open_regular_at(&self, folder: BorrowedFd<'_>, name: &CStr, path: PathBuf) -> Result<CachedFile> {
+        match fs::openat(folder, name, FLAGS | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(fd) => self.adopt(opened(fd), path),
+            Err(error) => Err(Error::from_io("open", error.into()).path(path)),
+        }
     }
 
-    fn open_as(&self, path: &Path, flags: OFlags) -> Result<CachedFile> {
-        let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = fs::open(path, flags, Mode::empty())
-            .map(opened)
-            .map_err(|error| Error::from_io("open", error.into()).path(path))?;
-        self.adopt(fd, path)
-    }
-
-    fn adopt(&self, fd: OwnedFd, path: &Path) -> Result<CachedFile> {
+    fn adopt(&self, fd: OwnedFd, path: PathBuf) -> Result<CachedFile> {
         let stat = fs::statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-            .map_err(|error| Error::from_io(OPERATION, error.into()).path(path))?;
+            .map_err(|error| Error::from_io(OPERATION, error.into()).path(&path))?;
         let witness = self.systems.witness_of(fd.as_fd(), &stat);
         let has_pages = !matches!(witness, Witness::Nobody(_));
-        Ok(CachedFile { fd: has_pages.then_some(fd), path: path.to_owned(), stat, witness })
+        Ok(CachedFile { fd: has_pages.then_some(fd), path, stat, witness })
     }
 }
 
@@ -133,7 +135,7 @@ impl CachedFile {
     ///
     /// Those of statx(2).
     pub fn of(fd: OwnedFd, path: impl AsRef<Path>) -> Result<CachedFile> {
-        Opener::default().adopt(fd, path.as_ref())
+        Opener::default().adopt(fd, path.as_ref().to_owned())
     }
 
     /// Its name, as it was given.
@@ -142,6 +144,14 @@ impl CachedFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Closes it, and gives its name back.
+    ///
+    /// See [`CachedFile`] for an example.
+    #[must_use]
+    pub fn into_path(self) -> PathBuf {
+        self.path
     }
 
     /// Its length in bytes when it was opened. (What is no regular file has none.)
