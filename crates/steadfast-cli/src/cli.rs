@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::{
-    advise, apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify, warm,
+    advise, apply, backup, evict, install, lock, log, recover, remember, run_program, stat, sync, tour,
+    verify, warm,
 };
 
 /// What a newcomer needs, and what stands below the help.
@@ -29,7 +30,7 @@ First steps:
     max_term_width = 100,
     disable_help_subcommand = true
 )]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -51,6 +52,8 @@ enum Command {
     Restore(remember::RestoreArgs),
     Run(run_program::Args),
     Tour(tour::Args),
+    Completions(install::CompletionsArgs),
+    Man(install::ManArgs),
     #[command(hide = true)]
     TourChild(tour::child::Args),
     #[command(hide = true)]
@@ -76,6 +79,8 @@ pub fn run() -> ExitCode {
         Some(Command::Restore(args)) => remember::restore(&args),
         Some(Command::Run(args)) => run_program::run(&args),
         Some(Command::Tour(args)) => tour::run(&args),
+        Some(Command::Completions(args)) => install::completions(&args, &Cli::command()),
+        Some(Command::Man(args)) => install::man(&args, Cli::command()),
         Some(Command::TourChild(args)) => tour::child::run(&args),
         Some(Command::TourJanitor(args)) => tour::folder::run_janitor(&args),
     };

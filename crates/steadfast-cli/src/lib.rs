@@ -12,6 +12,7 @@ mod cli;
 mod edits;
 mod evict;
 mod failure;
+mod install;
 mod interrupt;
 mod lines;
 mod lock;

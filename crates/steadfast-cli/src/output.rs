@@ -22,6 +22,11 @@ impl Out {
         writeln!(self.stdout, "{}", text.as_ref()).map_err(unwritable)
     }
 
+    /// Text that ends its lines itself.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.stdout.write_all(text.as_bytes()).map_err(unwritable)
+    }
+
     /// One line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value)
