@@ -58,8 +58,8 @@ fn stat_says_exactly_what_is_resident_dirty_and_absent() {
         return;
     }
     let file = cold(&dir.path().join("f"), 100);
-    [3, 4, 50].map(|number| touch(&file, number));
-    [60, 99].map(|number| dirty(&file, number));
+    [3, 4, 50].into_iter().for_each(|number| touch(&file, number));
+    [60, 99].into_iter().for_each(|number| dirty(&file, number));
     let answer = stat(dir.path(), &["f", "--parts", "10"]);
     assert_eq!(keys(&answer), ["failed", "files", "page_bytes", "schema", "total"]);
     assert_eq!((&answer["schema"], &answer["page_bytes"]), (&json!(1), &json!(page())));
@@ -244,9 +244,10 @@ fn evict_says_what_went_what_is_dirty_and_what_is_in_use() {
         return;
     }
     let file = cold(&dir.path().join("f"), 100);
-    [1, 2, 3].map(|number| touch(&file, number));
+    [1, 2, 3].into_iter().for_each(|number| touch(&file, number));
     dirty(&file, 50);
     let map = steadfast::Mapping::options().open(dir.path().join("f")).unwrap();
+    map.advise(.., steadfast::Advice::Random).unwrap();
     map.lock(80 * page() as usize..81 * page() as usize).unwrap();
     let answer =
         run(dir.path(), &["evict", "--json", "--range", &format!("..{}", 40 * page()), "f"]).code(0).json();
@@ -324,7 +325,7 @@ fn what_was_saved_is_restored() {
         return;
     }
     let (one, two) = (cold(&dir.path().join("one"), 100), cold(&dir.path().join("two"), 100));
-    [3, 4, 5, 90].map(|number| touch(&one, number));
+    [3, 4, 5, 90].into_iter().for_each(|number| touch(&one, number));
     touch(&two, 7);
     drop((one, two));
     let set = run(dir.path(), &["save", "one", "two"]).code(0).json();
