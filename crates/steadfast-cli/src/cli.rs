@@ -17,10 +17,10 @@ First steps:
   truncate -s 1M state.bin                                  # any file will do
   echo '{\"at\":0,\"text\":\"hi\"}' | steadfast apply state.bin   # all or nothing
   steadfast verify state.bin                                # is it sound?
-  steadfast backup state.bin copy.bin                       # the last commit
+  steadfast stat .                                          # in memory, dirty, and where
   steadfast tour                                            # kill -9, shown";
 
-/// Atomic, durable, in-place edits of any file, and what belongs to them
+/// Atomic, durable, in-place edits of any file, and what memory does with files
 #[derive(Debug, Parser)]
 #[command(
     name = "steadfast",
@@ -90,7 +90,7 @@ pub fn run() -> ExitCode {
 /// `steadfast` alone: not an error, somebody is looking around.
 fn newcomer() -> Result<(), Failure> {
     let mut out = Out::open();
-    out.line("steadfast: atomic, durable, in-place edits of any file\n")?;
+    out.line("steadfast: atomic, durable, in-place edits of any file, and what memory does with files\n")?;
     out.line(FIRST_STEPS)?;
     out.line("\n`steadfast --help` lists every command, `steadfast COMMAND --help` explains one.")?;
     out.flush()
