@@ -90,7 +90,7 @@ pub fn run() -> ExitCode {
 /// `steadfast` alone: not an error, somebody is looking around.
 fn newcomer() -> Result<(), Failure> {
     let mut out = Out::open();
-    out.line("steadfast: atomic, durable, in-place edits of any file, and what memory does with files\n")?;
+    out.line("steadfast: atomic edits of any file, and what memory does with files\n")?;
     out.line(FIRST_STEPS)?;
     out.line("\n`steadfast --help` lists every command, `steadfast COMMAND --help` explains one.")?;
     out.flush()
