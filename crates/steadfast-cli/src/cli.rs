@@ -17,7 +17,7 @@ First steps:
   truncate -s 1M state.bin                                  # any file will do
   echo '{\"at\":0,\"text\":\"hi\"}' | steadfast apply state.bin   # all or nothing
   steadfast verify state.bin                                # is it sound?
-  steadfast stat .                                          # in memory, dirty, and where
+  steadfast stat .                                          # what is in memory
   steadfast tour                                            # kill -9, shown";
 
 /// Atomic, durable, in-place edits of any file, and what memory does with files

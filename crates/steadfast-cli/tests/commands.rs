@@ -306,14 +306,32 @@ fn the_bare_command_gets_a_newcomer_going() {
         .status()
         .unwrap();
     assert!(status.success(), "{script}");
-    assert!(fs::read(dir.path().join("copy.bin")).unwrap().starts_with(b"hi\0"));
+    assert!(fs::read(dir.path().join("state.bin")).unwrap().starts_with(b"hi\0"));
 }
 
 #[test]
 fn help_fits_and_names_every_command() {
     let dir = folder();
     let said = run(dir.path(), &["--help"]).code(0);
-    for command in ["apply", "recover", "log", "verify", "backup", "sync", "tour"] {
+    for command in [
+        "apply",
+        "recover",
+        "log",
+        "verify",
+        "backup",
+        "sync",
+        "stat",
+        "warm",
+        "evict",
+        "lock",
+        "advise",
+        "save",
+        "restore",
+        "run",
+        "tour",
+        "completions",
+        "man",
+    ] {
         assert!(said.out.contains(&format!("\n  {command} ")), "{command}");
         for flag in ["-h", "--help"] {
             let said = run(dir.path(), &[command, flag]).code(0);
