@@ -46,7 +46,10 @@ const OWN_CALLS: [&str; 38] = [
 fn main() {
     println!("cargo::rerun-if-changed=src/shim.c");
     println!("cargo::rerun-if-changed=build.rs");
-    cc::Build::new().file("src/shim.c").warnings(true).extra_warnings(true).compile("steadfast_shim");
+    let mut shim = cc::Build::new();
+    // Its frames are unwound where a thread is cancelled, with what they have to clean up.
+    shim.file("src/shim.c").flag("-fexceptions").warnings(true).extra_warnings(true);
+    shim.compile("steadfast_shim");
     for call in OWN_CALLS {
         println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={call}");
     }

@@ -152,6 +152,10 @@ real! {
     pwrite(fd: c_int, bytes: *const c_void, len: size_t, offset: off_t) -> ssize_t {
         libc::syscall(libc::SYS_pwrite64, fd as c_long, bytes, len, offset) as ssize_t
     }
+    __read_chk(fd: c_int, bytes: *mut c_void, len: size_t, room: size_t) -> ssize_t { too_long((fd, bytes, len, room)) }
+    __pread_chk(fd: c_int, bytes: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t {
+        too_long((fd, bytes, len, offset, room))
+    }
     preadv(fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> ssize_t {
         libc::syscall(libc::SYS_preadv, fd as c_long, parts, count as c_long, offset, 0 as c_long) as ssize_t
     }
@@ -229,6 +233,15 @@ real! {
 unsafe fn not_there<T>(_arguments: T) -> c_int {
     crate::inside::set_errno(libc::ENOSYS);
     -1
+}
+
+/// More was asked for than there is room for: what was built against a C library that checks ends the program there.
+///
+/// # Safety
+///
+/// None is asked for: it has the form that the others have.
+unsafe fn too_long<T>(_arguments: T) -> ssize_t {
+    std::process::abort()
 }
 
 /// There is one version of the structure on 64-bit systems, which has had several numbers.

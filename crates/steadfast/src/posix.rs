@@ -27,6 +27,7 @@
 mod atomic;
 pub mod file;
 mod held;
+mod in_flight;
 mod kernel;
 mod map;
 mod process;

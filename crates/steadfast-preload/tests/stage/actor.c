@@ -16,6 +16,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if !__USE_FORTIFY_LEVEL
+extern ssize_t __read_chk(int, void *, size_t, size_t);
+extern ssize_t __pread_chk(int, void *, size_t, off_t, size_t);
+extern ssize_t __pread64_chk(int, void *, size_t, off64_t, size_t);
+#endif
+
 #define UNTOUCHED 77
 #define IS(name) (strcmp(word[0], name) == 0)
 #define NUMBER(n) (strtoll(word[n], NULL, 0))
@@ -166,6 +172,11 @@ static long act(char *line) {
     }
     static char bytes[1 << 16];
     long got = -2;
+    /* What -D_FORTIFY_SOURCE makes of calls with a length that only the running program knows. */
+    if (IS("__read_chk")) got = __read_chk(fd, bytes, NUMBER(2), sizeof bytes);
+    if (IS("__pread_chk")) got = __pread_chk(fd, bytes, NUMBER(3), NUMBER(2), sizeof bytes);
+    if (IS("overflow")) _exit(NUMBER(2) ? __pread_chk(fd, bytes, 10, 0, 9) : __read_chk(fd, bytes, 10, 9));
+    if (IS("__pread64_chk")) got = __pread64_chk(fd, bytes, NUMBER(3), NUMBER(2), sizeof bytes);
     if (IS("pread")) got = pread(fd, bytes, NUMBER(3), NUMBER(2));
     if (IS("read")) got = read(fd, bytes, NUMBER(2));
     if (IS("preadv") || IS("preadv2") || IS("readv")) {

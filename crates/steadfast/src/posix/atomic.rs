@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs;
 
+use super::in_flight;
 use super::process::{self, Process};
 use super::table::{self, Place, Window};
 use crate::atomic::{AtomicMapping, AtomicOptions};
@@ -50,7 +51,7 @@ pub(super) fn identity_of(fd: BorrowedFd<'_>) -> Result<Option<Identity>> {
 
 /// The image of a descriptor's file, if it has one in this process.
 pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
-    if process::here().image_count.load(Ordering::Acquire) == 0 {
+    if process::known()?.image_count.load(Ordering::Acquire) == 0 {
         return None;
     }
     let stat = fs::fstat(fd).ok()?;
@@ -63,6 +64,17 @@ pub(super) fn of(identity: Identity) -> Option<Arc<AtomicFile>> {
 
 pub(super) fn all() -> Vec<Arc<AtomicFile>> {
     images(process::here()).values().cloned().collect()
+}
+
+/// Is it the first time that this file goes back to the kernel?
+pub(super) fn note_given_back(identity: Identity) -> bool {
+    process::here().given_back.lock().unwrap_or_else(PoisonError::into_inner).insert(identity)
+}
+
+pub(super) fn was_given_back(identity: Identity) -> bool {
+    process::known().is_some_and(|process| {
+        process.given_back.lock().unwrap_or_else(PoisonError::into_inner).contains(&identity)
+    })
 }
 
 fn forget(identity: Identity) {
@@ -96,6 +108,8 @@ pub(super) unsafe fn open(
         files.insert(identity, Arc::clone(&file));
         process.image_count.store(files.len(), Ordering::Release);
     }
+    // Those that looked before are let through to the plain file, which is read after them.
+    in_flight::wait_for_writes_to(identity);
     let mut opened = Err(Error::new(ErrorKind::LimitExceeded, "mmap", "no addresses"));
     for reserve in [wanted, least] {
         let options = options.clone().keep_from_children(false).reserve(reserve);

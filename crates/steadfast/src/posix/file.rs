@@ -6,12 +6,13 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::ops::{Range, RangeInclusive};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use super::atomic::{self, Image};
-use super::map;
+pub use super::in_flight::PlainWrite;
 use super::os_error;
+use super::{in_flight, map};
 use crate::error::Result;
 
 /// The same for calls that change these bytes. Where the program has unmapped some of them there is no image to change: the file goes
@@ -44,6 +45,52 @@ fn with<T>(fd: BorrowedFd<'_>, call: impl FnOnce(Image<'_>) -> Result<T>) -> Opt
 #[must_use]
 pub fn is_atomic(fd: BorrowedFd<'_>) -> bool {
     atomic::of_descriptor(fd).is_some()
+}
+
+/// Was the file mapped atomically in this process, and given back to the kernel, with a warning in the log? Then it was said what comes of
+/// mapping it once more.
+#[must_use]
+pub fn was_given_back(fd: BorrowedFd<'_>) -> bool {
+    atomic::identity_of(fd).ok().flatten().is_some_and(atomic::was_given_back)
+}
+
+/// To be asked before a write, of whatever kind, to a file that another thread may be mapping atomically at this moment: the kernel's call is
+/// to be made while what this returns is there, and [`mmap_atomic`](super::mmap_atomic) in other threads waits until it is dropped. `None`:
+/// the file is mapped atomically, so the write is one of the calls below.
+///
+/// Takes no lock and allocates nothing where no file is mapped atomically. A write that may wait for ever (splice(2) from a pipe into the
+/// file) is not to be made so: whoever maps the file would wait with it.
+///
+/// ```
+/// use std::os::{fd::AsFd, unix::fs::FileExt};
+/// use steadfast::posix;
+/// # let file = tempfile::tempfile()?;
+/// loop {
+///     if let Some(_under_way) = posix::file::plain_write(file.as_fd())? {
+///         file.write_all_at(b"hello", 0)?;
+///         break;
+///     }
+///     // Given back to the kernel meanwhile: then it is plain again.
+///     if let Some(written) = posix::file::write_at(file.as_fd(), b"hello", 0) {
+///         written?;
+///         break;
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`LimitExceeded`](crate::ErrorKind::LimitExceeded): there is no memory to note it in.
+pub fn plain_write(fd: BorrowedFd<'_>) -> Result<Option<PlainWrite<'_>>> {
+    let write = PlainWrite::publish(fd)?;
+    Ok((!is_atomic(fd)).then_some(write))
+}
+
+/// To be told before descriptors are closed, or others are put over them, through which another thread may have a [`plain_write`] under
+/// way. (Not in Rust, where a descriptor is open for as long as it is borrowed.)
+pub fn closing(descriptors: RangeInclusive<RawFd>) {
+    in_flight::closing(&descriptors);
 }
 
 /// As pread(2): of the image, with what is stored and not committed.

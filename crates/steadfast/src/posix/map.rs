@@ -318,7 +318,9 @@ fn give_back(file: &AtomicFile) -> Result<()> {
             }
         }
     }
-    log::warn!(
+    // One line a file: some programs do it again and again.
+    log::log!(
+        if atomic::note_given_back(file.identity) { log::Level::Warn } else { log::Level::Info },
         "{}: mapped in a way that one image cannot serve: from here on it is the kernel's, and msync is not atomic",
         path.display()
     );
