@@ -20,7 +20,8 @@ use rustix::fs::{OFlags, SeekFrom};
 use steadfast::posix;
 
 use crate::memory::failed;
-use crate::{atomic, inside, plain, real, settings};
+use crate::plain::{self, refused};
+use crate::{atomic, inside, real, settings};
 
 exported! { [read] (fd: c_int, bytes: *mut c_void, len: size_t) -> ssize_t = {
     read_from(fd, bytes, len)
@@ -160,12 +161,6 @@ fn is_nonblocking(fd: c_int) -> bool {
     atomic::descriptor(fd)
         .and_then(|fd| rustix::fs::fcntl_getfl(fd).ok())
         .is_some_and(|flags| flags.contains(OFlags::NONBLOCK))
-}
-
-/// A call that fails with this.
-fn refused(errno: c_int) -> ssize_t {
-    inside::set_errno(errno);
-    -1
 }
 
 fn read_from(fd: c_int, bytes: *mut c_void, len: size_t) -> ssize_t {

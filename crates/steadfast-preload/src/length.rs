@@ -15,7 +15,7 @@ use steadfast::posix;
 
 use crate::memory::failed;
 use crate::open::{Ready, prepare};
-use crate::plain::{self, holding};
+use crate::plain::{self, holding, refused};
 use crate::{atomic, inside, real, settings};
 
 exported! { [ftruncate, ftruncate64] (fd: c_int, len: off_t) -> c_int = {
@@ -123,12 +123,6 @@ unsafe fn with_length(done: c_int, fd: c_int, stat: *mut libc::stat) -> c_int {
 
 fn status(done: Result<(), c_int>) -> c_int {
     if done.is_ok() { 0 } else { -1 }
-}
-
-/// A call that fails with this.
-fn refused(errno: c_int) -> c_int {
-    inside::set_errno(errno);
-    -1
 }
 
 /// As ftruncate(2).

@@ -51,6 +51,12 @@ pub(crate) fn write<T: Copy>(
     }
 }
 
+/// What a call returns that fails with this errno.
+pub(crate) fn refused<T: From<i8>>(errno: c_int) -> T {
+    inside::set_errno(errno);
+    T::from(-1)
+}
+
 /// What [`holding`] keeps where both frames find it.
 struct Call<H, K, T> {
     held: ManuallyDrop<H>,

@@ -59,7 +59,8 @@ pub fn was_given_back(fd: BorrowedFd<'_>) -> bool {
 /// the file is mapped atomically, so the write is one of the calls below.
 ///
 /// Takes no lock and allocates nothing where no file is mapped atomically. A write that may wait for ever (splice(2) from a pipe into the
-/// file) is not to be made so: whoever maps the file would wait with it.
+/// file) is not to be made so: whoever maps the file would wait with it. For the same reason no call of [`posix`](super) is to be made in
+/// between: it may wait for who waits for this.
 ///
 /// ```
 /// use std::os::{fd::AsFd, unix::fs::FileExt};
