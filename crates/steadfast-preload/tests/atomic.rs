@@ -189,9 +189,9 @@ fn what_was_stored_is_what_is_read() {
 
 #[test]
 fn a_read_that_its_buffer_has_no_room_for_ends_the_program_as_the_c_library_does() {
-    for overflow in ["overflow 0 0", "overflow 0 1"] {
-        let (_dir, _, actor, _, _) = mapped();
-        let (_, status, said) = actor.ends(overflow);
+    for call in [0, 1] {
+        let (_dir, _, actor, fd, _) = mapped();
+        let (_, status, said) = actor.ends(&format!("overflow {fd} {call}"));
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT), "{said}");
         assert!(said.contains("buffer overflow detected"), "{said}");
     }
