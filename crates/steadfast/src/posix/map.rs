@@ -6,6 +6,9 @@
 //! with a file's image when it is given back to the kernel: only in windows that the table knows to be that image's.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, feature = "guard"))]
+mod tests;
+
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ops::Range;
