@@ -5,6 +5,8 @@
 //! The mappings are the tests' own, of files in folders of their own.
 #![allow(unsafe_code)]
 
+mod process;
+
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
@@ -380,4 +382,80 @@ fn a_write_to_what_was_unmapped_is_the_kernels_and_so_is_the_file_then() {
     assert_eq!(stage.byte(1), 2, "shared");
     map.unmap(0..2);
     map.unmap(3..PAGES);
+}
+
+/// How an access to each of these pages ends: the signal, or none. In children, which have the same addresses.
+fn signals(map: Memory, pages: impl IntoIterator<Item = usize>) -> Vec<Option<i32>> {
+    let of = |number: usize| {
+        let child = process::fork();
+        if child == 0 {
+            process::load(map.address(number * page()).cast());
+            process::leave(0);
+        }
+        process::signal_of(process::wait(child))
+    };
+    pages.into_iter().map(of).collect()
+}
+
+const BUS: Option<i32> = Some(libc::SIGBUS);
+
+/// As in the kernel's own mapping, whatever happens to the file meanwhile.
+#[test]
+fn an_access_past_the_end_of_the_file_is_sigbus() {
+    let stage = Stage::new();
+    let fd = stage.file.as_fd();
+    let len = |pages: usize| (pages * page()) as u64;
+    let map = stage.atomic(0..4 * PAGES).unwrap();
+    assert_eq!(signals(map, [7, 8, 31]), [None, BUS, BUS]);
+    // What is behind the window is nobody's.
+    assert_eq!(signals(map, [32]), [Some(libc::SIGSEGV)]);
+
+    file::write_at(fd, b"x", len(9)).unwrap().unwrap();
+    assert_eq!(signals(map, [8, 9, 10]), [None, None, BUS], "it grows into the window");
+    map.put(8 * page(), 8);
+    map.sync();
+    assert_eq!((stage.byte(8 * page()), stage.byte(9 * page())), (8, b'x'));
+
+    file::set_len(fd, len(2) + 1).unwrap().unwrap();
+    assert_eq!(signals(map, [2, 3, 9, 31]), [None, BUS, BUS, BUS], "it is cut");
+    file::set_len(fd, len(4)).unwrap().unwrap();
+    assert_eq!(signals(map, [3, 4]), [None, BUS]);
+    assert_eq!(map.get(3 * page()), 0);
+
+    map.protect(0..4 * PAGES, PROT_READ);
+    file::write_at(fd, b"y", 0).unwrap().unwrap();
+    assert_eq!(signals(map, [3, 4]), [None, BUS], "whatever the access");
+    map.protect(0..4 * PAGES, READ_WRITE);
+
+    map.unmap(8..16);
+    assert_eq!(signals(map, [7, 8, 16]), [BUS, Some(libc::SIGSEGV), BUS]);
+    // SAFETY: a window of this test's own.
+    let at = unsafe { posix::mremap(map.address(16 * page()), 16 * page(), 40 * page(), 0, ptr::null_mut()) };
+    assert_eq!(at.unwrap(), map.address(16 * page()));
+    assert_eq!(signals(map, [31, 32, 55]), [BUS, BUS, BUS], "the window is longer");
+
+    let again = stage.kernel(0..1);
+    assert!(!file::is_atomic(fd), "given back to the kernel");
+    assert_eq!(signals(map, [0, 3, 4, 16, 55]), [None, None, BUS, BUS, BUS]);
+    assert_eq!(map.get(0), b'y');
+    again.unmap_all();
+    map.unmap(0..8);
+    map.unmap(16..56);
+    assert_eq!(fs::read(&stage.path).unwrap().len(), 4 * page());
+}
+
+/// A window that begins behind the end, and a guard that answers what is the file's.
+#[test]
+fn a_guarded_image_answers_nothing_behind_its_end() {
+    let stage = Stage::new();
+    let options = options().guard(true);
+    let (len, fd, offset) = (4 * page(), stage.file.as_raw_fd(), (PAGES * page()) as i64);
+    // SAFETY: anywhere; nobody else writes the file.
+    let at = unsafe { posix::mmap_atomic(ptr::null_mut(), len, PROT_READ, MAP_SHARED, fd, offset, &options) };
+    let map = Memory { at: at.unwrap().cast(), len };
+    assert_eq!(signals(map, 0..4), [BUS; 4]);
+    file::set_len(stage.file.as_fd(), ((PAGES + 1) * page()) as u64).unwrap().unwrap();
+    assert_eq!(signals(map, 0..4), [None, BUS, BUS, BUS]);
+    map.unmap_all();
+    assert!(stage.is_plain());
 }
