@@ -97,7 +97,7 @@ impl ByAddress {
         // Length and name are durable before anything fails.
         map.msync(libc::MS_SYNC).unwrap();
         // SAFETY: within the mapping, which nobody else uses.
-        unsafe { at.cast::<u8>().add(AT).write_volatile(2) };
+        unsafe { at.cast::<u8>().wrapping_add(AT).write_volatile(2) };
         map
     }
 

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, MS_SYNC, PROT_NONE, PROT_READ, PROT_WRITE};
 use steadfast::posix::{self, Rules, file};
@@ -28,20 +29,29 @@ fn options() -> AtomicOptions {
     AtomicMapping::options().publish(true).guard(false)
 }
 
+/// One test speaks of all that the process has mapped: the others come before it, or after.
+static EVERYTHING: RwLock<()> = RwLock::new(());
+
 /// A file of eight pages of sevens, and what is mapped of it.
 struct Stage {
     _folder: tempfile::TempDir,
     path: PathBuf,
     file: File,
+    _beside_others: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Stage {
     fn new() -> Stage {
+        let beside_others = EVERYTHING.read().unwrap_or_else(PoisonError::into_inner);
+        Stage { _beside_others: Some(beside_others), ..Stage::alone() }
+    }
+
+    fn alone() -> Stage {
         let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("data.bin");
         fs::write(&path, vec![7; PAGES * page()]).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        Stage { _folder: folder, path, file }
+        Stage { _folder: folder, path, file, _beside_others: None }
     }
 
     fn atomic(&self, pages: std::ops::Range<usize>) -> Result<Memory, steadfast::Error> {
@@ -314,7 +324,8 @@ fn advice_that_would_drop_private_pages_drops_nothing() {
 
 #[test]
 fn a_process_that_exits_leaves_plain_files() {
-    let stage = Stage::new();
+    let _everything = EVERYTHING.write().unwrap_or_else(PoisonError::into_inner);
+    let stage = Stage::alone();
     let map = stage.atomic(0..PAGES).unwrap();
     map.put(0, 1);
     posix::commit_all().unwrap();

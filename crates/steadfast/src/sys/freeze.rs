@@ -172,23 +172,24 @@ mod tests {
         let at =
             unsafe { address::mmap(0, len, both, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) }.unwrap();
         MEMORY.store(at, Ordering::SeqCst);
+        let memory = at..at + len;
         let mut action = EMPTY;
         action.sa_sigaction = store as *const () as usize;
         // SAFETY: the structure lives across the call; no other test uses the signal.
         assert_eq!(unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()) }, 0);
 
         // SAFETY: mapped above, and nobody stores to it but the handler.
-        let frozen = unsafe { freeze(&[at..at + len]) }.unwrap();
+        let frozen = unsafe { freeze(std::slice::from_ref(&memory)) }.unwrap();
         // SAFETY: to this thread.
         assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
         assert_eq!(CALLS.load(Ordering::SeqCst), 0, "it would wait for itself");
         // SAFETY: the test's own.
-        unsafe { address::mprotect(&(at..at + len), both) }.unwrap();
+        unsafe { address::mprotect(&memory, both) }.unwrap();
         drop(frozen);
         assert_eq!(CALLS.load(Ordering::SeqCst), 1, "it comes behind");
         // SAFETY: mapped above.
         assert_eq!(unsafe { (at as *const u8).read_volatile() }, 1);
         // SAFETY: nobody uses it any more.
-        unsafe { address::munmap(&(at..at + len)) }.unwrap();
+        unsafe { address::munmap(&memory) }.unwrap();
     }
 }
