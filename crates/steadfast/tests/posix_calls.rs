@@ -395,16 +395,20 @@ fn a_write_to_what_was_unmapped_is_the_kernels_and_so_is_the_file_then() {
     map.unmap(3..PAGES);
 }
 
-/// How an access to each of these pages ends: the signal, or none. In children, which have the same addresses.
+/// How a child ends that loads from this page: it has the same addresses.
+fn end_of_load(map: Memory, number: usize, before: fn()) -> i32 {
+    let child = process::fork();
+    if child == 0 {
+        before();
+        process::load(map.address(number * page()).cast());
+        process::leave(0);
+    }
+    process::wait(child)
+}
+
+/// The signals of loads from these pages, or none.
 fn signals(map: Memory, pages: impl IntoIterator<Item = usize>) -> Vec<Option<i32>> {
-    let of = |number: usize| {
-        let child = process::fork();
-        if child == 0 {
-            process::load(map.address(number * page()).cast());
-            process::leave(0);
-        }
-        process::signal_of(process::wait(child))
-    };
+    let of = |number| process::signal_of(end_of_load(map, number, process::die_of_faults));
     pages.into_iter().map(of).collect()
 }
 
@@ -464,8 +468,11 @@ fn a_guarded_image_answers_nothing_behind_its_end() {
     // SAFETY: anywhere; nobody else writes the file.
     let at = unsafe { posix::mmap_atomic(ptr::null_mut(), len, PROT_READ, MAP_SHARED, fd, offset, &options) };
     let map = Memory { at: at.unwrap().cast(), len };
+    let survives = |number| end_of_load(map, number, || {}) == 0;
+    assert_eq!([0, 3].map(survives), [false; 2]);
     assert_eq!(signals(map, 0..4), [BUS; 4]);
     file::set_len(stage.file.as_fd(), ((PAGES + 1) * page()) as u64).unwrap().unwrap();
+    assert_eq!([0, 1, 3].map(survives), [true, false, false]);
     assert_eq!(signals(map, 0..4), [None, BUS, BUS, BUS]);
     map.unmap_all();
     assert!(stage.is_plain());
