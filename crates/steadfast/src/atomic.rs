@@ -379,6 +379,11 @@ impl AtomicMapping {
         self.working.reserved_bytes()
     }
 
+    /// How far it has pages: to the end of the longer of what is committed and what is not.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.working.mapped_bytes()
+    }
+
     /// These addresses, whole pages counted from the first, belong to the caller from here on. Nothing in them waits for a commit, and
     /// nobody reads, stores or cuts there through the map.
     pub(crate) fn give_up(&mut self, bytes: &Range<usize>) {

@@ -34,6 +34,7 @@ mod process;
 mod protect;
 mod sync;
 mod table;
+mod tail;
 
 use std::ffi::{c_int, c_void};
 

@@ -10,8 +10,9 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use libc::{MAP_SHARED, MS_ASYNC, MS_SYNC, PROT_READ, PROT_WRITE};
 use steadfast::posix::{self, Rules};
@@ -39,15 +40,18 @@ fn options() -> AtomicOptions {
 }
 
 fn map(file: &File, pages: usize, is_atomic: bool) -> *mut c_void {
+    if is_atomic {
+        return map_atomic(file, pages, &options());
+    }
+    // SAFETY: anywhere.
+    unsafe { posix::mmap(ptr::null_mut(), pages * page(), READ_WRITE, MAP_SHARED, file.as_raw_fd(), 0) }
+        .unwrap()
+}
+
+fn map_atomic(file: &File, pages: usize, options: &AtomicOptions) -> *mut c_void {
     let (len, fd) = (pages * page(), file.as_raw_fd());
-    let at = if is_atomic {
-        // SAFETY: anywhere; nobody else writes the file.
-        unsafe { posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0, &options()) }
-    } else {
-        // SAFETY: anywhere.
-        unsafe { posix::mmap(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0) }
-    };
-    at.unwrap()
+    // SAFETY: anywhere; nobody else writes the file.
+    unsafe { posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0, options) }.unwrap()
 }
 
 fn word(at: *mut c_void, page_number: usize) -> &'static AtomicU64 {
@@ -292,4 +296,53 @@ fn no_record_is_lost_that_is_written_while_the_file_is_mapped_again_and_again() 
             assert_eq!(u64::from_ne_bytes(found), last, "writer {number}, record {record}");
         }
     }
+}
+
+/// How often this process has the file open.
+fn descriptors(path: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|name| name == path)).count()
+}
+
+/// Does a thread of this process sleep?
+fn sleeps(thread: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
+/// Not behind it: the next commit would find a stranger's hand on the file.
+#[test]
+fn who_writes_to_a_file_while_it_is_opened_waits_and_writes_into_the_image() {
+    let folder = folder();
+    let file = file(folder.path(), "data", 1);
+    let path = folder.path().join("data");
+    // SAFETY: nobody else writes the file.
+    let holder = unsafe { AtomicMapping::options().view(&path) }.unwrap();
+    let before = descriptors(&path);
+    let writer = AtomicI32::new(0);
+    let at = thread::scope(|scope| {
+        let opening =
+            scope.spawn(|| map_atomic(&file, 1, &options().lock_timeout(Duration::from_secs(600))) as usize);
+        // It is in the middle of it, and waits for the lock.
+        while descriptors(&path) == before {
+            assert!(!opening.is_finished());
+            thread::yield_now();
+        }
+        let writing = scope.spawn(|| {
+            writer.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
+            posix::file::write_at(file.as_fd(), &77_u64.to_ne_bytes(), 0).map(Result::unwrap)
+        });
+        while !writing.is_finished() && !sleeps(writer.load(Ordering::SeqCst)) {
+            thread::yield_now();
+        }
+        holder.close().unwrap();
+        let at = opening.join().unwrap() as *mut c_void;
+        assert_eq!(writing.join().unwrap(), Some(8), "it was the image's, and not the kernel's");
+        at as usize
+    }) as *mut c_void;
+    assert_eq!(word(at, 0).load(Ordering::Relaxed), 77);
+    posix::msync(at, page(), MS_SYNC, Rules::Posix).unwrap();
+    // SAFETY: nobody uses it any more.
+    unsafe { posix::munmap(at, page()) }.unwrap();
+    assert_eq!(stands(&file, 0), 77);
 }

@@ -11,6 +11,7 @@ use rustix::fs;
 use super::in_flight;
 use super::process::{self, Process};
 use super::table::{self, Place, Window};
+use super::tail;
 use crate::atomic::{AtomicMapping, AtomicOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::CommitTicket;
@@ -198,6 +199,15 @@ impl Image<'_> {
         Ok(self.map()?.reserved_bytes())
     }
 
+    /// Addresses of windows that are behind the last page.
+    pub(super) fn tails(&mut self) -> Result<Vec<Range<usize>>> {
+        // Pages that were cut off and wait for the commit of that are the image's still.
+        let end = self.base()? + self.map()?.mapped_bytes();
+        let behind = |memory: Range<usize>| memory.start.max(end)..memory.end;
+        let windows = self.file.windows().into_iter();
+        Ok(windows.map(|(memory, _)| behind(memory)).filter(|tail| !tail.is_empty()).collect())
+    }
+
     fn clip(&mut self, bytes: Range<u64>) -> Result<Range<usize>> {
         let len = self.len()?;
         let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(len);
@@ -320,7 +330,9 @@ impl Image<'_> {
             }
             self.map()?.resize(len)?;
         }
-        self.commit_all()
+        self.commit_all()?;
+        tail::lay(self);
+        Ok(())
     }
 
     /// Makes zeros, as far as the file goes.

@@ -6,6 +6,9 @@
 //! with a file's image when it is given back to the kernel: only in windows that the table knows to be that image's.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, feature = "guard"))]
+mod tests;
+
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ops::Range;
@@ -18,7 +21,7 @@ use super::kernel::KernelFile;
 use super::process;
 use super::sync::pages;
 use super::table::{self, Place, Window};
-use super::{os_error, protect};
+use super::{os_error, protect, tail};
 use crate::atomic::AtomicOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{address, freeze, page_size};
@@ -209,6 +212,7 @@ pub(super) unsafe fn mmap_atomic(
     }
     let window = Window { file: std::sync::Arc::clone(&file), offset: bytes.start, prot };
     table::insert(memory.clone(), Place::Atomic(window));
+    tail::lay(&mut image);
     let len = image.len()?;
     drop(image);
     if prot != READ_WRITE {
@@ -517,8 +521,9 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
     }
     let len = image.len()?;
     let prot = window.prot;
+    drop(table::insert(new_memory.clone(), Place::Atomic(window.clone())));
+    tail::lay(&mut image);
     drop(image);
-    drop(table::insert(new_memory.clone(), Place::Atomic(window)));
     if prot != READ_WRITE {
         protect::set(&grown, prot, base + len.next_multiple_of(page_size()))?;
     }
