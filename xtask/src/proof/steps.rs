@@ -127,7 +127,7 @@ pub(super) fn all(dose: Dose) -> Vec<Step> {
 /// Programs that were not made for it, with the library under them.
 fn under_programs(dose: Dose) -> Vec<Step> {
     let short = dose == Dose::Short;
-    let (runs, seed) = if short { (4, 1) } else { (200, 20261126) };
+    let (runs, seed) = if short { (3, 1) } else { (200, 20261126) };
     let killed = format!("programs --runs {runs} --seed {seed} --preload {PRELOAD}");
     let mut steps = vec![Step::rig("Unmodified programs, killed", &killed)];
     if !short {
