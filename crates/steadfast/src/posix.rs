@@ -29,6 +29,7 @@ pub mod file;
 mod held;
 mod kernel;
 mod map;
+mod name;
 mod process;
 mod protect;
 mod sync;
@@ -198,9 +199,7 @@ pub fn msync(address: *mut c_void, len: usize, flags: c_int, rules: Rules) -> Re
 pub fn commit_all() -> Result<()> {
     let mut first = Ok(());
     for file in atomic::all() {
-        if let Some(mut image) = file.image() {
-            first = first.and(image.commit_all());
-        }
+        first = first.and(name::committing(&file, |image| image.commit_all()).map(drop));
     }
     first
 }

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs;
 
+use super::map;
+use super::name::{self, Name};
 use super::process::{self, Process};
 use super::table::{self, Place, Window};
 use crate::atomic::{AtomicMapping, AtomicOptions};
+use crate::descriptors::opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::CommitTicket;
 use crate::sys::address;
@@ -29,12 +32,16 @@ pub(super) struct AtomicFile {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// Gone once the last window is, or once the file was given back to the kernel.
     map: Option<AtomicMapping>,
     /// Of the commit that was begun last.
     ticket: Option<CommitTicket>,
+    /// Where it was found.
+    place: Option<name::Place>,
+    /// The file is closed, and only the memory is left.
+    is_closed: bool,
 }
 
 fn images(process: &Process) -> MutexGuard<'_, HashMap<Identity, Arc<AtomicFile>>> {
@@ -50,7 +57,7 @@ pub(super) fn identity_of(fd: BorrowedFd<'_>) -> Result<Option<Identity>> {
 
 /// The image of a descriptor's file, if it has one in this process.
 pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
-    if process::here().image_count.load(Ordering::Acquire) == 0 {
+    if !any() {
         return None;
     }
     let stat = fs::fstat(fd).ok()?;
@@ -59,6 +66,11 @@ pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
 
 pub(super) fn of(identity: Identity) -> Option<Arc<AtomicFile>> {
     images(process::here()).get(&identity).cloned()
+}
+
+/// Has any file an image? Costs one load.
+pub(super) fn any() -> bool {
+    process::here().image_count.load(Ordering::Acquire) != 0
 }
 
 pub(super) fn all() -> Vec<Arc<AtomicFile>> {
@@ -88,7 +100,7 @@ pub(super) unsafe fn open(
     let least = usize::try_from(end.max(len)).unwrap_or(usize::MAX).saturating_add(page_size());
     let wanted = least.saturating_mul(2).max(RESERVED_BYTES_MIN);
     // Known before it is opened: whoever writes to the file meanwhile waits for the image, and writes into that.
-    let file = Arc::new(AtomicFile { identity, state: Mutex::new(State { map: None, ticket: None }) });
+    let file = Arc::new(AtomicFile { identity, state: Mutex::default() });
     let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let process = process::here();
@@ -114,6 +126,7 @@ pub(super) unsafe fn open(
     };
     // From here on stores are looked for.
     map.as_mut_ptr();
+    state.place = name::Place::of(map.path(), identity);
     state.map = Some(map);
     drop(state);
     if let Some(mut image) = file.image() {
@@ -204,12 +217,42 @@ impl Image<'_> {
         self.commit(0..u64::MAX)
     }
 
-    /// Commits what was stored before the memory was frozen, and closes the file while nobody can store to it: a plain file is what the
-    /// kernel maps then.
-    pub(super) fn close_frozen(&mut self) -> Result<()> {
+    /// Closes the file while nobody can store to it, with what was stored before the memory was frozen: a plain file is what the kernel
+    /// maps then.
+    pub(super) fn close_frozen(&mut self, name: Name) -> Result<()> {
         let map = self.map()?;
-        map.commit()?;
-        map.close_file()
+        if name == Name::Kept {
+            map.commit()?;
+            map.close_file()?;
+        } else {
+            map.close_without_name()?;
+        }
+        self.state.is_closed = true;
+        Ok(())
+    }
+
+    /// The same for a file that has lost its name, and whose memory nobody uses any more.
+    pub(super) fn close_without_name(&mut self) -> Result<()> {
+        if !self.state.is_closed {
+            self.readable(AtomicMapping::close_without_name)?;
+            self.state.is_closed = true;
+        }
+        Ok(())
+    }
+
+    /// What has become of the file's name.
+    pub(super) fn name(&self) -> Name {
+        name::name_of(self.state.map.as_ref().and_then(AtomicMapping::descriptor), self.state.place.as_ref())
+    }
+
+    /// One more descriptor of the file that is mapped, whatever its name leads to.
+    pub(super) fn descriptor(&mut self) -> Result<OwnedFd> {
+        let map = self.map()?;
+        let copied = match map.descriptor() {
+            Some(fd) => fd.try_clone_to_owned(),
+            None => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
+        };
+        copied.map(opened).map_err(|error| Error::from_io("mmap", error).path(map.path()))
     }
 
     pub(super) fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> Result<usize> {
@@ -316,7 +359,7 @@ impl Image<'_> {
 
     /// Lets go of the file: everything is committed, and the plain file holds it.
     pub(super) fn close(mut self) -> Result<()> {
-        let committed = self.commit_all();
+        let committed = if self.state.is_closed { Ok(()) } else { self.commit_all() };
         if committed.as_ref().is_err_and(|error| error.kind() != ErrorKind::ForeignChange) {
             return committed;
         }
@@ -332,7 +375,13 @@ impl Image<'_> {
 
     /// Lets go of the file, and not of the memory.
     pub(super) fn leave(mut self) -> Result<()> {
-        self.commit_all()?;
+        match self.name() {
+            Name::Kept => self.commit_all()?,
+            name => {
+                map::refuse_to_leave(name, &self.path()?)?;
+                self.close_without_name()?;
+            }
+        }
         let closed = match self.state.map.take() {
             Some(map) => map.close_and_leave_memory(),
             None => Ok(()),

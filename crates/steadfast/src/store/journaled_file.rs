@@ -343,6 +343,10 @@ impl Store for JournaledFile {
         }
     }
 
+    fn close_without_name(&mut self, rest: &Batch<'_>) -> Result<()> {
+        self.lock("close")?.close_without_name(rest)
+    }
+
     fn leave_to_others(&mut self) -> Result<()> {
         self.lock("refresh")?.leave_to_others()
     }

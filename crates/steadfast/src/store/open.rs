@@ -397,6 +397,8 @@ fn establish(
         unreported: None,
         latched: None,
         changed_by_others: false,
+        lost_name: false,
+        leaving: false,
         renew: None,
         replaced: source.into_iter().map(|(old, _)| old).filter(|_| options.scrub).collect(),
         recovery,

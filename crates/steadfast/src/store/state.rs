@@ -143,6 +143,10 @@ pub(super) struct State {
     pub(super) latched: Option<String>,
     /// It is latched because of a foreign hand, and nothing else.
     pub(super) changed_by_others: bool,
+    /// It is latched because its name was lost, and nothing else.
+    pub(super) lost_name: bool,
+    /// The file is being let go of without its name, and that failed half-way.
+    pub(super) leaving: bool,
     /// An anchor or a scrub failed: the journal is to be replaced before anything else is done with it.
     pub(super) renew: Option<std::io::Error>,
     /// Journals that lost their name to a fresh one and are still to be overwritten.
@@ -300,23 +304,6 @@ impl Locked<'_> {
             "every commit that the file lacks is safe in the journal; find the program, then call `refresh` or open the file again: \
              they make the commits once more over what it left",
         )
-    }
-
-    /// Does the file's name still mean this file? A folder that is renamed takes file and journal along without changing
-    /// either, and another file may since stand under the old path, with a journal of its own that is not ours to touch.
-    pub(super) fn notice_lost_name(&mut self, operation: &'static str) -> Result<()> {
-        let what = match self.shared.disk.stat(&self.shared.path) {
-            Ok(now) if (now.device, now.inode) == (self.expected.device, self.expected.inode) => {
-                return Ok(());
-            }
-            Ok(_) => "another file has its name now",
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "it lost its name",
-            Err(error) => return Err(Error::from_io(operation, error).path(&self.shared.path)),
-        };
-        self.latch(what.to_owned());
-        Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
-            "its journal went where the file went: open it there, and recovery brings the last commit",
-        ))
     }
 
     /// Is a checkpoint writing to the data file?
