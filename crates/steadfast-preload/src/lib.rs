@@ -38,6 +38,7 @@ mod inside;
 mod length;
 mod log;
 mod memory;
+mod names;
 mod open;
 mod owned;
 mod ranges;

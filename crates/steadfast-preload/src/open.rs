@@ -119,6 +119,15 @@ pub(crate) fn prepare(folder: c_int, path: *const c_char, follow: bool) -> Optio
     if rustix::fs::lstat(Path::new(&journal)).is_err() {
         return None;
     }
+    // It may be that of a file which had this name before, and which this process maps still: then it goes now.
+    if atomic::any()
+        && let Err(error) = posix::file::notice_lost_names()
+    {
+        log::warn!("{error}");
+    }
+    if rustix::fs::lstat(Path::new(&journal)).is_err() {
+        return None;
+    }
     match steadfast::recover(path, Resolution::Replay) {
         Ok(recovery) => {
             log::info!(

@@ -285,7 +285,11 @@ pub(super) fn notice_lost_names() -> Result<()> {
 
 /// While it is `changing`.
 fn give_back_all_lost() -> Result<()> {
-    atomic::all().iter().fold(Ok(()), |first, file| first.and(give_back_if_lost(file)))
+    let mut first = Ok(());
+    for file in atomic::all() {
+        first = first.and(give_back_if_lost(&file));
+    }
+    first
 }
 
 /// A file that has no name any more has no crash to be kept from, so there is nothing to refuse.

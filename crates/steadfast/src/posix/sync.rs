@@ -195,7 +195,11 @@ fn sync_given_back(memory: &Range<usize>, file: &AtomicFile, request: Request, f
     if parts.is_empty() {
         return address::msync(memory, flags).map_err(|error| of_kernel(error, memory));
     }
-    parts.into_iter().fold(Ok(()), |first, part| first.and(sync_part(part, request, flags).0))
+    let mut first = Ok(());
+    for part in parts {
+        first = first.and(sync_part(part, request, flags).0);
+    }
+    first
 }
 
 /// A parent's mappings: the kernel's are shared, and the kernel syncs them; the others are copies that nobody commits.

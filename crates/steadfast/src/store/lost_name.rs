@@ -2,9 +2,9 @@
 //! committed to any more.
 //!
 //! The order is that of `close`, so that a stop anywhere loses nothing that could be recovered where the file has a name elsewhere: the
-//! commits durable in the data file, its mark durably gone, and only then what was never committed, and the end of the journal. That
-//! one stands beside the old name, where another file may be by now: it goes only where it is still ours, and holds nothing by then
-//! if it stays.
+//! commits durable in the data file, its mark durably gone, then the journal, and only then what was never committed is written. The
+//! journal stands beside the old name, where another file may be by now: it goes only where it is still ours, and holds nothing by
+//! then if it stays.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -47,7 +47,7 @@ impl Locked<'_> {
         self.expect_other_times()?;
         let checked = rest.check(self.committed_len());
         checked.map_err(|error| error.path(&self.shared.path))?;
-        // no switch: where there is no room nothing is begun; without this it is found on the way
+        // Where there is no room nothing is begun.
         self.reserve_blocks(rest)?;
         step!("lost name: every commit is in the data file", self.checkpoint_all())?;
         self.stop_threads();
@@ -85,19 +85,23 @@ impl Locked<'_> {
     }
 
     fn leave_without_name(&self, rest: &Batch<'_>) -> io::Result<()> {
-        let finish = || -> io::Result<()> {
-            // no switch: nothing of it is promised, and what is written is what the scenarios look for
-            self.write_uncommitted(rest)?;
-            self.remove_own_journal()
-        };
-        match self.remove_mark() {
-            // A mark goes with the last descriptor of a file that has no name at all.
-            Err(error) if self.shared.data.stat().is_ok_and(|stat| stat.links == 0) => {
-                log::debug!("{}: the mark stays: {error}", self.shared.path.display());
-            }
-            removed => removed?,
+        step!(
+            "lost name: the mark goes before the journal",
+            self.remove_mark_unless_nameless().and_then(|()| self.remove_own_journal()),
+            or self.remove_own_journal().and_then(|()| self.remove_mark_unless_nameless())
+        )?;
+        self.write_uncommitted(rest)
+    }
+
+    /// A mark that cannot be removed goes with the last descriptor of a file that has no name at all.
+    fn remove_mark_unless_nameless(&self) -> io::Result<()> {
+        let Err(error) = self.remove_mark() else { return Ok(()) };
+        let links = self.shared.data.stat()?.links;
+        if !holds!("lost name: a mark stays only where no name is left", links == 0) {
+            return Err(error);
         }
-        finish()
+        log::debug!("{}: the mark stays: {error}", self.shared.path.display());
+        Ok(())
     }
 
     /// As a program without a journal would have.
