@@ -69,7 +69,8 @@ fn a_file_that_the_program_replaces_takes_its_journal_along_at_once() {
 #[test]
 fn a_file_that_the_program_renames_is_plain_by_its_new_name() {
     for program in actors() {
-        for rename in ["rename a.bin b", "renameat a.bin b", "renameat2 a.bin b 1", "renameat2 a.bin other 2"] {
+        for rename in ["rename a.bin b", "renameat a.bin b", "renameat2 a.bin b 1", "renameat2 a.bin other 2"]
+        {
             let (dir, _, mut actor, fd, map) = mapped(program, &[]);
             zeros(dir.path(), "other", 1);
             actor.works(rename);
@@ -87,7 +88,9 @@ fn a_file_that_the_program_renames_is_plain_by_its_new_name() {
 fn strict_refuses_to_rename_what_is_mapped_atomically() {
     let (dir, path, mut actor, _, map) = mapped(&actors()[0], &[("STEADFAST_STRICT", "1")]);
     zeros(dir.path(), "other", 1);
-    for rename in ["rename a.bin b", "renameat a.bin other", "renameat2 a.bin other 2", "renameat2 other a.bin 2"] {
+    for rename in
+        ["rename a.bin b", "renameat a.bin other", "renameat2 a.bin other 2", "renameat2 other a.bin 2"]
+    {
         actor.fails(rename, libc::EBUSY);
     }
     let said = actor.said();

@@ -110,7 +110,7 @@ pub(super) unsafe fn open(
     }
     let mut opened = Err(Error::new(ErrorKind::LimitExceeded, "mmap", "no addresses"));
     for reserve in [wanted, least] {
-        let options = options.clone().keep_from_children(false).reserve(reserve);
+        let options = options.clone().keep_from_children(false).may_be_renamed(true).reserve(reserve);
         // SAFETY: passed on to the caller.
         opened = unsafe { options.view_fd(fd) };
         if !opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::LimitExceeded) {
@@ -124,6 +124,13 @@ pub(super) unsafe fn open(
             return Err(error);
         }
     };
+    // It was opened by its name, which may have gone to another file in between.
+    let found = map.descriptor().and_then(|fd| fs::fstat(fd).ok()).map(|stat| (stat.st_dev, stat.st_ino));
+    if found != Some(identity) {
+        forget(identity);
+        return Err(Error::new(ErrorKind::Unsupported, "mmap", "its name leads to another file by now")
+            .path(map.path()));
+    }
     // From here on stores are looked for.
     map.as_mut_ptr();
     state.place = name::Place::of(map.path(), identity);

@@ -415,6 +415,7 @@ fn establish(
         identity: fresh.identity,
         marked,
         publish: options.publish,
+        may_be_renamed: options.may_be_renamed,
         scrub: options.scrub,
         adaptive: options.journal_bytes.is_none(),
         pace: options.pace,

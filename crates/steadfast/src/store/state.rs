@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use super::identity::{self, FoundMark};
 #[cfg(feature = "sim")]
 use super::job::Job;
 use super::job::OtherLength;
@@ -88,6 +89,8 @@ pub(super) struct Shared {
     /// The file system holds extended attributes, and the mark is one.
     pub(super) marked: bool,
     pub(super) publish: bool,
+    /// Names and attributes are anybody's to change.
+    pub(super) may_be_renamed: bool,
     /// Leave nothing of what was committed over: see [`scrub`](super::scrub).
     pub(super) scrub: bool,
     /// The journal may grow by itself: its size was not asked for.
@@ -281,6 +284,10 @@ impl Locked<'_> {
         if same {
             return Ok(());
         }
+        if self.shared.may_be_renamed && self.is_as_modified(&stat) {
+            self.expected = stat;
+            return Ok(());
+        }
         // no check: for the words of an error
         let what = if stat.len != self.expected.len {
             format!(
@@ -294,6 +301,18 @@ impl Locked<'_> {
             "nothing was written over it; find the program, then call `refresh` to take the file as it is now, or open it again \
              (or `steadfast recover`, with --discard to keep the file as it stands)",
         ))
+    }
+
+    /// The change time moves with a name, a permission or an attribute as well. The modification time tells them from what counts, unless
+    /// whoever wrote put it back.
+    fn is_as_modified(&self, stat: &FileStat) -> bool {
+        let mark = || match identity::find_mark(&*self.shared.data) {
+            Ok(FoundMark::Ours(mark)) => mark.is_of(self.shared.identity, self.journal.epoch()),
+            found => !self.shared.marked && matches!(found, Ok(FoundMark::None | FoundMark::Unsupported)),
+        };
+        holds!("renamed: the length", stat.len == self.expected.len)
+            && holds!("renamed: the modification time", stat.modified_ns == self.expected.modified_ns)
+            && holds!("renamed: the mark", mark())
     }
 
     /// Nothing goes on over another program's change: latches, and says so.
