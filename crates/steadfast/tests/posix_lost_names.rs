@@ -194,7 +194,8 @@ fn a_file_without_a_name_goes_back_to_the_kernel_with_all_that_was_stored() {
 /// Each of these is the first call behind the loss.
 #[test]
 fn whatever_call_comes_next_finds_that_the_name_is_lost() {
-    let calls: [(&str, fn(&Stage, Memory)); 9] = [
+    type Call = (&'static str, fn(&Stage, Memory));
+    let calls: [Call; 9] = [
         ("msync of MS_SYNC", |_, map| map.msync(MS_SYNC).unwrap()),
         ("msync of MS_ASYNC", |_, map| map.msync(MS_ASYNC).unwrap()),
         ("fsync", |stage, _| assert!(file::sync(stage.file.as_fd()).is_none())),
@@ -511,7 +512,8 @@ fn no_store_is_lost_while_a_file_without_a_name_goes_back_to_the_kernel() {
             let removed = fs::remove_file(&stage.path);
             let synced = map.msync(MS_SYNC);
             done.store(true, Ordering::Relaxed);
-            (removed.unwrap(), synced.unwrap());
+            removed.unwrap();
+            synced.unwrap();
             storing.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         for (number, &last) in last.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs;
 
@@ -29,6 +29,8 @@ pub(super) type Identity = (u64, u64);
 #[derive(Debug)]
 pub(super) struct AtomicFile {
     pub(super) identity: Identity,
+    /// All its addresses, from when they are known on: a search for its windows need not look anywhere else.
+    memory: OnceLock<Range<usize>>,
     state: Mutex<State>,
 }
 
@@ -100,7 +102,7 @@ pub(super) unsafe fn open(
     let least = usize::try_from(end.max(len)).unwrap_or(usize::MAX).saturating_add(page_size());
     let wanted = least.saturating_mul(2).max(RESERVED_BYTES_MIN);
     // Known before it is opened: whoever writes to the file meanwhile waits for the image, and writes into that.
-    let file = Arc::new(AtomicFile { identity, state: Mutex::default() });
+    let file = Arc::new(AtomicFile { identity, memory: OnceLock::new(), state: Mutex::default() });
     let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let process = process::here();
@@ -139,6 +141,7 @@ pub(super) unsafe fn open(
     if let Some(mut image) = file.image() {
         let base = image.base()?;
         let memory = base..base + image.reserved_bytes()?;
+        let memory = file.memory.get_or_init(|| memory).clone();
         drop(table::insert(memory, Place::Gap(Arc::clone(&file))));
     }
     Ok(file)
@@ -159,7 +162,7 @@ impl AtomicFile {
 
     /// Whatever its addresses were, they are nothing of its any more.
     fn forget_gaps(&self) {
-        let gaps = table::find(|memory, place| match place {
+        let gaps = self.find(|memory, place| match place {
             Place::Gap(file) if file.identity == self.identity => Some(memory),
             _ => None,
         });
@@ -168,10 +171,14 @@ impl AtomicFile {
 
     /// The windows that the program has of it.
     pub(super) fn windows(&self) -> Vec<(Range<usize>, Window)> {
-        table::find(|memory, place| match place {
+        self.find(|memory, place| match place {
             Place::Atomic(window) if window.file.identity == self.identity => Some((memory, window.clone())),
             _ => None,
         })
+    }
+
+    fn find<T>(&self, pick: impl FnMut(Range<usize>, &Place) -> Option<T>) -> Vec<T> {
+        self.memory.get().map_or_else(Vec::new, |memory| table::find_in(memory, pick))
     }
 }
 

@@ -155,12 +155,23 @@ pub(super) fn forget_held(memory: &Range<usize>) {
 }
 
 /// Everything that `pick` picks, wherever it lies.
-pub(super) fn find<T>(mut pick: impl FnMut(Range<usize>, &Place) -> Option<T>) -> Vec<T> {
+pub(super) fn find<T>(pick: impl FnMut(Range<usize>, &Place) -> Option<T>) -> Vec<T> {
+    find_in(&(0..usize::MAX), pick)
+}
+
+/// Everything that `pick` picks of what lies there, in part or whole.
+pub(super) fn find_in<T>(
+    memory: &Range<usize>,
+    mut pick: impl FnMut(Range<usize>, &Place) -> Option<T>,
+) -> Vec<T> {
     let process = process::here();
     if is_empty(process) {
         return Vec::new();
     }
-    read(process).0.iter().filter_map(|(&start, span)| pick(start..span.end, &span.place)).collect()
+    read(process)
+        .overlapping(memory)
+        .filter_map(|(&start, span)| pick(start..span.end, &span.place))
+        .collect()
 }
 
 impl Spans {
