@@ -19,18 +19,21 @@ use crate::memory::failed;
 use crate::{atomic, inside, real};
 
 exported! { [unlink] (path: *const c_char) -> c_int = {
+    let before = inside::errno();
     // SAFETY: the program's argument, as it came.
-    taken(unsafe { real::unlink(path) })
+    removed(path, before, unsafe { real::unlink(path) })
 } }
 
 exported! { [unlinkat] (folder: c_int, path: *const c_char, flags: c_int) -> c_int = {
+    let before = inside::errno();
     // SAFETY: the program's arguments, as they came.
-    taken(unsafe { real::unlinkat(folder, path, flags) })
+    removed(path, before, unsafe { real::unlinkat(folder, path, flags) })
 } }
 
 exported! { [remove] (path: *const c_char) -> c_int = {
+    let before = inside::errno();
     // SAFETY: the program's argument, as it came.
-    taken(unsafe { real::remove(path) })
+    removed(path, before, unsafe { real::remove(path) })
 } }
 
 exported! { [rename] (from: *const c_char, to: *const c_char) -> c_int = {
@@ -58,6 +61,20 @@ exported! { [renameat2] (
     // SAFETY: the program's arguments, as they came.
     taken(unsafe { real::renameat2(from_folder, from, to_folder, to, flags) })
 } }
+
+/// Behind a call that removes a name. A journal that is gone already is no error: whoever empties a folder has seen it there, and removed
+/// its file a moment ago.
+fn removed(path: *const c_char, errno_before: c_int, done: c_int) -> c_int {
+    if done != 0 && inside::errno() == libc::ENOENT && atomic::concerns_us() && !path.is_null() {
+        // SAFETY: the kernel has read it as a path.
+        let path = unsafe { CStr::from_ptr(path) };
+        if path.to_bytes().ends_with(b".steadfast") {
+            inside::set_errno(errno_before);
+            return 0;
+        }
+    }
+    taken(done)
+}
 
 /// Behind a call that may have taken a name away. What goes wrong is said in a line, and tried again by the next commit.
 fn taken(done: c_int) -> c_int {

@@ -53,6 +53,30 @@ fn a_file_that_the_program_removes_takes_its_journal_along_at_once() {
     }
 }
 
+/// Whoever empties a folder has listed it before.
+#[test]
+fn a_journal_that_went_with_its_file_may_be_removed_once_more() {
+    for remove in ["unlink", "unlinkat", "remove"] {
+        let (dir, _, mut actor, fd, map) = mapped(&actors()[0], &[]);
+        for name in ["a.bin", "a.bin.steadfast"] {
+            actor.works(&format!("{remove} {name}"));
+        }
+        actor.fails(&format!("{remove} a.bin"), libc::ENOENT);
+        is_the_kernels(&mut actor, fd, map);
+        // And the other way round.
+        zeros(dir.path(), "b.bin", LEN);
+        let fd = actor.works("open b.bin rw");
+        let map = actor.works(&format!("map {fd} 0 {LEN} rw shared"));
+        actor.works(&format!("store {map} 0 one"));
+        for name in ["b.bin.steadfast", "b.bin"] {
+            actor.works(&format!("{remove} {name}"));
+        }
+        assert_eq!(actor.brings(&format!("pread {fd} 0 3")), "one");
+        actor.works(&format!("unmap {map}"));
+        assert_eq!(actor.said(), "");
+    }
+}
+
 #[test]
 fn a_file_that_the_program_replaces_takes_its_journal_along_at_once() {
     for rename in ["rename new a.bin", "renameat new a.bin", "renameat2 new a.bin 0"] {

@@ -195,13 +195,33 @@ fn a_file_without_a_name_goes_back_to_the_kernel_with_all_that_was_stored() {
 #[test]
 fn whatever_call_comes_next_finds_that_the_name_is_lost() {
     type Call = (&'static str, fn(&Stage, Memory));
-    let calls: [Call; 9] = [
+    let calls: [Call; 12] = [
         ("msync of MS_SYNC", |_, map| map.msync(MS_SYNC).unwrap()),
         ("msync of MS_ASYNC", |_, map| map.msync(MS_ASYNC).unwrap()),
         ("fsync", |stage, _| assert!(file::sync(stage.file.as_fd()).is_none())),
         ("pwrite", |stage, _| assert!(file::write_at(stage.file.as_fd(), b"x", 9).is_none())),
         ("ftruncate", |stage, _| assert!(file::set_len(stage.file.as_fd(), 9).is_none())),
         ("fallocate", |stage, _| assert!(file::allocate(stage.file.as_fd(), 0, 0, 9).is_none())),
+        // SAFETY: nobody uses what is cut off, here and in the next two.
+        ("mremap", |_, map| {
+            drop(
+                unsafe { posix::mremap(map.address(0), map.len, map.len - page(), 0, ptr::null_mut()) }
+                    .unwrap(),
+            )
+        }),
+        // SAFETY: as above.
+        ("munmap of a part", |_, map| unsafe { posix::munmap(map.address(3 * page()), page()) }.unwrap()),
+        ("mmap", |stage, map| {
+            assert!(self::map(&stage.file, 6..8).is_err());
+            // SAFETY: anywhere.
+            let at = unsafe {
+                posix::mmap(ptr::null_mut(), page(), READ_WRITE, MAP_SHARED, stage.file.as_raw_fd(), 0)
+            };
+            let again = Memory { at: at.unwrap().cast(), len: page() };
+            again.put(9, 9);
+            assert_eq!(map.get(9), 9);
+            again.munmap().unwrap();
+        }),
         ("commit_all", |_, _| posix::commit_all().unwrap()),
         ("notice_lost_names", |_, _| file::notice_lost_names().unwrap()),
         ("give_back", |stage, _| file::give_back(stage.file.as_fd()).unwrap().unwrap()),
