@@ -28,7 +28,7 @@ impl Locked<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "it lost its name",
             Err(error) => return Err(Error::from_io(operation, error).path(&self.shared.path)),
         };
-        self.lost_name = self.latched.is_none();
+        self.lost_name |= self.latched.is_none();
         self.latch(what.to_owned());
         Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
             "its journal went where the file went: open it there, and recovery brings the last commit",
