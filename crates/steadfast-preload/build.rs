@@ -2,7 +2,7 @@
 
 /// What the standard library and the rest of this library call of what is exported here. In those objects a call of `close` becomes one
 /// of `__wrap_close`, which stands in `shim.c` and is the kernel's.
-const OWN_CALLS: [&str; 38] = [
+const OWN_CALLS: [&str; 41] = [
     "close",
     "copy_file_range",
     "dup2",
@@ -38,6 +38,9 @@ const OWN_CALLS: [&str; 38] = [
     "pwritev64",
     "read",
     "readv",
+    "rename",
+    "unlink",
+    "unlinkat",
     "write",
     "writev",
     "_exit",

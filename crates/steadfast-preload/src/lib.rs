@@ -36,6 +36,7 @@ mod inside;
 mod length;
 mod log;
 mod memory;
+mod names;
 mod open;
 mod owned;
 mod plain;

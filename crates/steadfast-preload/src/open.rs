@@ -156,6 +156,15 @@ fn recovered(path: &Path) -> Result<(), c_int> {
     if rustix::fs::lstat(Path::new(&journal)).is_err() {
         return Ok(());
     }
+    // It may be that of a file which had this name before, and which this process maps still: then it goes now.
+    if atomic::any()
+        && let Err(error) = posix::file::notice_lost_names()
+    {
+        log::warn!("{error}");
+    }
+    if rustix::fs::lstat(Path::new(&journal)).is_err() {
+        return Ok(());
+    }
     match steadfast::recover(path, Resolution::Replay) {
         Ok(recovery) => {
             log::info!(

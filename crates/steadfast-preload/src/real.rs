@@ -122,6 +122,25 @@ real! {
         libc::syscall(libc::SYS_openat, folder as c_long, path, flags as c_long, mode as c_long) as c_int
     }
 
+    unlink(path: *const c_char) -> c_int {
+        libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD as c_long, path, 0 as c_long) as c_int
+    }
+    unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int {
+        libc::syscall(libc::SYS_unlinkat, folder as c_long, path, flags as c_long) as c_int
+    }
+    remove(path: *const c_char) -> c_int { remove_by_unlinkat(path) }
+    rename(from: *const c_char, to: *const c_char) -> c_int {
+        libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD as c_long, from, libc::AT_FDCWD as c_long, to, 0 as c_long) as c_int
+    }
+    renameat(from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char) -> c_int {
+        libc::syscall(libc::SYS_renameat2, from_folder as c_long, from, to_folder as c_long, to, 0 as c_long) as c_int
+    }
+    renameat2(from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char, flags: c_uint) -> c_int {
+        libc::syscall(
+            libc::SYS_renameat2, from_folder as c_long, from, to_folder as c_long, to, c_long::from(flags)
+        ) as c_int
+    }
+
     close(fd: c_int) -> c_int { libc::syscall(libc::SYS_close, fd as c_long) as c_int }
     close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
         libc::syscall(libc::SYS_close_range, c_long::from(first), c_long::from(last), flags as c_long) as c_int
@@ -252,6 +271,21 @@ unsafe fn too_long<T>(_arguments: T) -> ssize_t {
 unsafe fn fstat_of_any_version(_version: c_int, fd: c_int, stat: *mut libc::stat) -> c_int {
     // SAFETY: the caller's structure.
     unsafe { fstat(fd, stat) }
+}
+
+/// A folder is removed by another flag.
+///
+/// # Safety
+///
+/// As remove(3).
+unsafe fn remove_by_unlinkat(path: *const c_char) -> c_int {
+    // SAFETY: the caller's path.
+    let removed = unsafe { unlinkat(libc::AT_FDCWD, path, 0) };
+    if removed == 0 || crate::inside::errno() != libc::EISDIR {
+        return removed;
+    }
+    // SAFETY: the caller's path.
+    unsafe { unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR) }
 }
 
 /// Not every architecture has the older call.

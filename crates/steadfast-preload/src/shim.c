@@ -94,6 +94,13 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
+int __wrap_unlink(const char *path) { return (int)syscall(SYS_unlinkat, (long)AT_FDCWD, path, 0L); }
+int __wrap_unlinkat(int folder, const char *path, int flags) {
+    return (int)syscall(SYS_unlinkat, (long)folder, path, (long)flags);
+}
+int __wrap_rename(const char *from, const char *to) {
+    return (int)syscall(SYS_renameat2, (long)AT_FDCWD, from, (long)AT_FDCWD, to, 0L);
+}
 int __wrap_fsync(int fd) { return (int)syscall(SYS_fsync, fd); }
 int __wrap_fdatasync(int fd) { return (int)syscall(SYS_fdatasync, fd); }
 

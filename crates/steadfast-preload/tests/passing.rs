@@ -14,7 +14,7 @@ const NAMES: &str = "mmap mmap64 munmap mremap mprotect msync madvise posix_madv
     __read_chk __pread_chk __pread64_chk write writev pread pread64 preadv preadv64 preadv2 preadv64v2 read readv ftruncate \
     ftruncate64 truncate truncate64 fallocate \
     fallocate64 posix_fallocate posix_fallocate64 fsync fdatasync fstat fstat64 __fxstat __fxstat64 lseek lseek64 copy_file_range sendfile sendfile64 splice _exit _Exit execve execv \
-    execvp execvpe execveat fexecve execl execlp execle";
+    execvp execvpe execveat fexecve execl execlp execle unlink unlinkat remove rename renameat renameat2";
 
 #[test]
 fn exactly_the_intended_symbols_are_exported() {
@@ -116,6 +116,14 @@ fn every_call_on_a_plain_file_is_the_kernels() {
         actor.fails("fsync 100", libc::EBADF);
         actor.fails("ftruncate 100 1", libc::EBADF);
         actor.fails("open nowhere/a rw", libc::ENOENT);
+        actor.works("rename a c");
+        actor.works("renameat c d");
+        actor.works("renameat2 d e 1");
+        actor.fails("renameat2 b e 1", libc::EEXIST);
+        actor.fails("rename nowhere e", libc::ENOENT);
+        actor.works("unlink e");
+        actor.fails("unlinkat e", libc::ENOENT);
+        actor.works("remove b");
     }
 }
 

@@ -97,6 +97,12 @@ static long act(char *line) {
     if (IS("open")) return open(word[1], flags_of(word[2]), 0644);
     if (IS("openat")) return openat(AT_FDCWD, word[1], flags_of(word[2]), 0644);
     if (IS("creat")) return creat(word[1], 0644);
+    if (IS("unlink")) return unlink(word[1]);
+    if (IS("unlinkat")) return unlinkat(AT_FDCWD, word[1], 0);
+    if (IS("remove")) return remove(word[1]);
+    if (IS("rename")) return rename(word[1], word[2]);
+    if (IS("renameat")) return renameat(AT_FDCWD, word[1], AT_FDCWD, word[2]);
+    if (IS("renameat2")) return renameat2(AT_FDCWD, word[1], AT_FDCWD, word[2], NUMBER(3));
     if (IS("close")) return close(NUMBER(1));
     if (IS("closeall")) {
         for (int fd = NUMBER(1); fd < 2048; fd++) close(fd);

@@ -11,25 +11,22 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use super::atomic::{self, Image};
 pub use super::in_flight::PlainWrite;
-use super::os_error;
-use super::{in_flight, map};
+use super::{in_flight, map, name, os_error};
 use crate::error::Result;
 
-/// The same for calls that change these bytes. Where the program has unmapped some of them there is no image to change: the file goes
-/// back to the kernel, whose call it is then.
+/// The same for calls that change these bytes. Where the program has unmapped some of them there is no image to change, and where the file
+/// has lost its name nothing can be committed: it goes back to the kernel, whose call it is then.
 fn changing<T>(
     fd: BorrowedFd<'_>,
     bytes: Range<u64>,
-    call: impl FnOnce(Image<'_>) -> Result<T>,
+    call: impl Fn(&mut Image<'_>) -> Result<T>,
 ) -> Option<Result<T>> {
     let file = atomic::of_descriptor(fd)?;
-    let mut image = file.image()?;
-    match image.lacks(bytes) {
-        Ok(false) => Some(call(image)),
-        Ok(true) => {
-            drop(image);
-            map::leave_to_kernel(&file).err().map(Err)
-        }
+    let lacks = |image: &mut Image<'_>| image.lacks(bytes.clone());
+    let done = name::committing(&file, |image| if lacks(image)? { Ok(None) } else { call(image).map(Some) });
+    match done.transpose()? {
+        Ok(None) => map::leave_to_kernel(&file, map::MAPPED_TWICE).err().map(Err),
+        Ok(Some(done)) => Some(Ok(done)),
         Err(error) => Some(Err(error)),
     }
 }
@@ -103,14 +100,14 @@ pub fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Option<Resu
 pub fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Option<Result<usize>> {
     let len = len(fd)?;
     let end = offset.saturating_add(bytes.len() as u64);
-    changing(fd, offset.min(len)..end, |mut image| image.write_at(bytes, offset))
+    changing(fd, offset.min(len)..end, |image| image.write_at(bytes, offset))
 }
 
 /// As ftruncate(2): a commit of everything, with the new length.
 pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
     let have = self::len(fd)?;
     // The page that the shorter of the two ends in.
-    changing(fd, have.min(len)..have.min(len).saturating_add(1), |mut image| image.set_len(len))
+    changing(fd, have.min(len)..have.min(len).saturating_add(1), |image| image.set_len(len))
 }
 
 /// As fallocate(2), for allocation, zeroing and punching holes: a commit of everything. Collapsing and inserting are refused
@@ -118,7 +115,7 @@ pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
 pub fn allocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> Option<Result<()>> {
     const ZEROS: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
     let have = self::len(fd)?;
-    changing(fd, offset.min(have)..offset.saturating_add(len), |mut image| {
+    changing(fd, offset.min(have)..offset.saturating_add(len), |image| {
         let refuse = |errno| Err(os_error("fallocate", io::Error::from_raw_os_error(errno)));
         if mode & !(ZEROS | libc::FALLOC_FL_KEEP_SIZE) != 0 || mode & ZEROS == ZEROS {
             return refuse(libc::EOPNOTSUPP);
@@ -144,5 +141,32 @@ pub fn len(fd: BorrowedFd<'_>) -> Option<u64> {
 
 /// As fsync(2) and fdatasync(2): a commit of everything.
 pub fn sync(fd: BorrowedFd<'_>) -> Option<Result<()>> {
-    with(fd, |mut image| image.commit_all())
+    let file = atomic::of_descriptor(fd)?;
+    name::committing(&file, |image| image.commit_all()).transpose()
+}
+
+/// Gives the file back to the kernel: everything is committed, a plain file is left, and what is mapped of it shows each store to others at
+/// once. For whoever is about to rename it, so that it is a plain file by its new name.
+///
+/// With [`refuse_to_give_back`](super::refuse_to_give_back) that is [`Busy`](crate::ErrorKind::Busy).
+pub fn give_back(fd: BorrowedFd<'_>) -> Option<Result<()>> {
+    let file = atomic::of_descriptor(fd)?;
+    Some(map::leave_to_kernel(&file, map::TO_BE_RENAMED))
+}
+
+/// Gives every file that has lost its name back to the kernel: one that was removed or renamed, or whose name leads to another file. As the
+/// next commit of each would. To be called after a name was taken away, for its journal to go with it.
+///
+/// What is stored and not committed is written to the file, and durable when the kernel says so. Neither a file that has the name now is
+/// touched, nor its journal. A file that is found under another name is told of in the log, or, with
+/// [`refuse_to_give_back`](super::refuse_to_give_back), is [`Busy`](crate::ErrorKind::Busy).
+///
+/// # Errors
+///
+/// The first error; every file was tried, and is again by its next commit.
+pub fn notice_lost_names() -> Result<()> {
+    if !atomic::any() {
+        return Ok(());
+    }
+    map::notice_lost_names()
 }
