@@ -2,7 +2,7 @@
 
 /// What the standard library and the rest of this library call of what is exported here. In those objects a call of `close` becomes one
 /// of `__wrap_close`, which stands in `shim.c` and is the kernel's.
-const OWN_CALLS: [&str; 38] = [
+const OWN_CALLS: [&str; 41] = [
     "close",
     "copy_file_range",
     "dup2",
@@ -38,6 +38,9 @@ const OWN_CALLS: [&str; 38] = [
     "pwritev64",
     "read",
     "readv",
+    "rename",
+    "unlink",
+    "unlinkat",
     "write",
     "writev",
     "_exit",
@@ -46,7 +49,10 @@ const OWN_CALLS: [&str; 38] = [
 fn main() {
     println!("cargo::rerun-if-changed=src/shim.c");
     println!("cargo::rerun-if-changed=build.rs");
-    cc::Build::new().file("src/shim.c").warnings(true).extra_warnings(true).compile("steadfast_shim");
+    let mut shim = cc::Build::new();
+    // Its frames are unwound where a thread is cancelled, with what they have to clean up.
+    shim.file("src/shim.c").flag("-fexceptions").warnings(true).extra_warnings(true);
+    shim.compile("steadfast_shim");
     for call in OWN_CALLS {
         println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={call}");
     }

@@ -23,8 +23,9 @@ const CHARTS: &str = "docs/benchmarks";
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask stands in no workspace")?;
     let options = Options::parse(arguments, root)?;
-    let plan = if options.quick { Plan::quick() } else { Plan::full() };
-    super::cargo(&["build", "--release", "--locked", "--package", "bench"], &[])?;
+    let library = root.join(super::PRELOAD);
+    let plan = if options.quick { Plan::quick(&library) } else { Plan::full(&library) };
+    super::cargo(&["build", "--release", "--locked", "-p", "bench", "-p", "steadfast-preload"], &[])?;
 
     fs::create_dir_all(&options.dir).map_err(|error| format!("{}: {error}", options.dir.display()))?;
     let mut all = vec![Figures::measure(&plan.here, |arguments| figures::command(&options.dir, arguments))?];

@@ -16,7 +16,8 @@ cargo xtask test     run every test: unit, crash matrix, properties, threads, co
 cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
 cargo xtask proof [--short] [--only TEXT]
                      tries to break it: power cuts under real file systems, a simulated disk at scale, failing disks,
-                     corruption, kills, mutations, fuzzing; writes docs/proof.md (an hour, root for most of it);
+                     corruption, kills, unmodified programs, mutations, fuzzing; writes docs/proof.md (three hours, root for
+                     most of it);
                      with --only, steps whose title contains TEXT, and the page if all others were run before
 cargo xtask sanitize [--short] [--only NAME]
                      the library's tests under AddressSanitizer (asan), ThreadSanitizer (tsan) and, where it is installed,
@@ -27,6 +28,9 @@ cargo xtask lint     formatting, clippy and docs, warnings denied; every test th
 cargo xtask bench-report [--quick] [--dir PATH]
                      run every benchmark, on XFS and btrfs too where that is possible, and write docs/benchmarks.md
 ";
+
+/// The library that is put under unmodified programs, as a release build leaves it in the workspace.
+const PRELOAD: &str = "target/release/libsteadfast_preload.so";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();

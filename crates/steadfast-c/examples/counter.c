@@ -14,11 +14,17 @@ static int failed(const char *what) {
     return 1;
 }
 
+/* What no call can tell: a checkpoint in the background that failed, and is tried again. */
+static void say(void *name, int level, const char *message) {
+    fprintf(stderr, "%s: %s%s\n", (const char *)name, level == SF_LOG_LEVEL_ERROR ? "error: " : "", message);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: counter FILE\n");
         return 2;
     }
+    sf_set_log(say, argv[0], SF_LOG_LEVEL_WARN);
     struct sf_atomic_options options;
     sf_atomic_options_init(&options, sizeof options);
     options.create = true;

@@ -88,6 +88,18 @@ enum sf_error {
     SF_ERROR_IO = 23,
 };
 
+// How much a line of the log matters. Those of a level come with those of the levels before it.
+enum sf_log_level {
+    // A promise may be broken.
+    SF_LOG_LEVEL_ERROR = 1,
+    // Something is not as it was asked for, and no call could tell.
+    SF_LOG_LEVEL_WARN = 2,
+    // What was done.
+    SF_LOG_LEVEL_INFO = 3,
+    // What a developer of the library wants to know.
+    SF_LOG_LEVEL_DEBUG = 4,
+};
+
 // What a page is, in memory. The lowest bit says what mincore(2) says: it is there.
 enum sf_page {
     // Not in memory: the next access reads the file.
@@ -168,6 +180,9 @@ struct sf_atomic_options {
     // Zeros.
     uint8_t reserved[3];
 };
+
+// Is told a line of the log: see sf_set_log().
+typedef void (*sf_log_callback)(void *context, int level, const char *message);
 
 // What to map and how, for sf_mapping_open(). Filled in by sf_mapping_options_init(); then set what is to be otherwise.
 struct sf_mapping_options {
@@ -398,6 +413,12 @@ int sf_madvise(void *address,
 // 0; or -1 with the first error. Every mapping was tried.
 int sf_commit_all(void);
 
+// As sf_commit_all(), and leaves plain files, with no journal beside them: at the end of a program, in a function for atexit(3). The memory
+// stays where it is, since other threads may use it still; what is stored there from now on reaches no file.
+//
+// 0; or -1 with the first error. Every mapping was tried; a file that could not be committed is left to the next open, with its journal.
+int sf_close_all(void);
+
 // Opens the file at `path` for commits, with the whole of it in private memory. Costs as much memory as the file has data.
 // `options` may be NULL. A journal that waits is recovered first.
 //
@@ -570,6 +591,25 @@ const char *sf_error_kind_name(int kind);
 
 // The version of the library that runs, as in "0.1.0".
 const char *sf_version(void);
+
+// Has a function called for what the library has to say and no error of a call can tell: that a mapping went back to the kernel, that
+// a checkpoint failed and is tried again. `level` is an enum sf_log_level. Until this is called nothing is said.
+//
+// `callback` is given `context`, the level (an enum sf_log_level) and a line of text without its end, which is gone when it returns.
+// Calling this again replaces it, and NULL ends it: on return nobody is in the callback that was set before, and nobody will be, so that
+// what its `context` leads to may be freed.
+//
+// It is called by whichever thread has something to say, threads of the library too, and by several at a time; errno stays as it is. It may
+// be called in the midst of any call: so it calls no function of this library, takes no lock that is held by somebody who calls one,
+// and returns soon. It does not leave by longjmp(3), and an exception that leaves it ends the program. What a child of fork(2) has to say
+// goes to its copy.
+//
+// 0; or -1 with
+// EINVAL: no such level.
+// EBUSY: called by the callback itself; or the program is in Rust as well, and logs to something else.
+int sf_set_log(sf_log_callback callback,
+               void *context,
+               int level);
 
 // Opens and maps the regular file at `path`. `options` may be NULL: an existing file, all of it, for reading.
 //

@@ -145,3 +145,12 @@ pub unsafe extern "C" fn sf_madvise(address: *mut c_void, len: usize, advice: c_
 pub extern "C" fn sf_commit_all() -> c_int {
     done(posix::commit_all)
 }
+
+/// As sf_commit_all(), and leaves plain files, with no journal beside them: at the end of a program, in a function for atexit(3). The memory
+/// stays where it is, since other threads may use it still; what is stored there from now on reaches no file.
+///
+/// 0; or -1 with the first error. Every mapping was tried; a file that could not be committed is left to the next open, with its journal.
+#[unsafe(no_mangle)]
+pub extern "C" fn sf_close_all() -> c_int {
+    done(posix::close_all)
+}

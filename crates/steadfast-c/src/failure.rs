@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! This file is trusted with one store to errno, and with names that C finds functions by.
+//! This file is trusted with errno, and with names that C finds functions by.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -140,10 +140,23 @@ fn keep(kind: Kind, errno: c_int, message: String) {
             *last = Some(Last { kind, message });
         }
     });
+    set_errno(errno);
+}
+
+/// Of this thread.
+fn errno_place() -> *mut c_int {
     // SAFETY: `__errno_location` has no preconditions (errno(3)).
-    let place = unsafe { libc::__errno_location() };
+    unsafe { libc::__errno_location() }
+}
+
+pub(crate) fn errno() -> c_int {
     // SAFETY: it is this thread's errno, which lives as long as the thread and is nobody else's.
-    unsafe { place.write(errno) };
+    unsafe { errno_place().read() }
+}
+
+pub(crate) fn set_errno(errno: c_int) {
+    // SAFETY: as above.
+    unsafe { errno_place().write(errno) };
 }
 
 fn keep_panic(payload: Box<dyn Any + Send>) {

@@ -9,6 +9,7 @@
 //! | `given` | pointers, strings, ranges and structs as C gives them |
 //! | `options` | how mappings and atomic maps are opened |
 //! | `address` | the calls by address |
+//! | `log` | what is said beside errors |
 //! | `mapping`, `residency` | mappings |
 //! | `atomic`, `status` | atomic maps |
 //! | `ticket` | what goes on while the program does other things |
@@ -24,6 +25,7 @@ pub mod address;
 pub mod atomic;
 pub mod failure;
 pub mod given;
+pub mod log;
 pub mod mapping;
 pub mod options;
 pub mod recovery;

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
-const PROGRAMS: [&str; 3] = ["tests/c/handles.c", "tests/c/addresses.c", "tests/c/msync.c"];
+const PROGRAMS: [&str; 4] = ["tests/c/handles.c", "tests/c/addresses.c", "tests/c/msync.c", "tests/c/log.c"];
 const EXAMPLES: [&str; 4] =
     ["examples/counter.c", "examples/mapped_file.c", "examples/recovery.c", "examples/async_ticket.c"];
 
@@ -161,6 +161,13 @@ fn every_function_with_a_handle_takes_right_and_refuses_wrong_arguments() {
 #[test]
 fn every_call_by_address_takes_right_and_refuses_wrong_arguments() {
     each_program("tests/c/addresses.c", |program, folder| {
+        run(program, &[folder.as_os_str()]);
+    });
+}
+
+#[test]
+fn the_log_goes_to_the_programs_function_until_another_one_is_set() {
+    each_program("tests/c/log.c", |program, folder| {
         run(program, &[folder.as_os_str()]);
     });
 }
@@ -444,10 +451,14 @@ fn the_programs_run_clean_under_address_sanitizer() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status, told)
     };
-    let [handles, addresses, msync] = PROGRAMS;
-    for (name, source) in
-        [("planted", "tests/c/planted.c"), ("handles", handles), ("addresses", addresses), ("msync", msync)]
-    {
+    let [handles, addresses, msync, log] = PROGRAMS;
+    for (name, source) in [
+        ("planted", "tests/c/planted.c"),
+        ("handles", handles),
+        ("addresses", addresses),
+        ("msync", msync),
+        ("log", log),
+    ] {
         build(compiler, language, &asan, source, Linking::Shared, &program(name)).unwrap();
     }
     let (status, told) = run("planted", &[]);
@@ -455,7 +466,7 @@ fn the_programs_run_clean_under_address_sanitizer() {
     let mut failures = Vec::new();
     let sentences = sentences();
     let each = sentences.iter().map(|sentence| ("msync", Some(sentence.as_str())));
-    for (name, sentence) in [("handles", None), ("addresses", None)].into_iter().chain(each) {
+    for (name, sentence) in [("handles", None), ("addresses", None), ("log", None)].into_iter().chain(each) {
         let (status, told) = run(name, sentence.as_slice());
         // A check that fails is the business of the test that is named after it.
         if told.contains("Sanitizer") {

@@ -20,7 +20,7 @@ use crate::memory::Request;
 use crate::settings::{self, Settings};
 use crate::{inside, owned};
 
-/// The process that mapped something atomically last; 0 while none has.
+/// The process that mapped something atomically last, or tried to; 0 while none has.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// May a file be mapped atomically in this process? One load where none ever was.
@@ -85,17 +85,18 @@ pub(crate) fn map(request: &Request) -> Found {
         log::info!("{}: passed on: its descriptor is for reading alone", file.path.display());
         return Found::Passed;
     }
+    // First: who writes to the file looks here, and must go to its image from the moment that there is one.
+    PROCESS.store(owned::pid(), Ordering::Release);
     let options = AtomicMapping::options().publish(settings.publish).guard(false);
     let Request { address, len, prot, flags, fd, offset } = *request;
     // SAFETY: the program's arguments, as they came; that nobody else writes the file is promised (head of `memory.rs`).
     let mapped = unsafe { posix::mmap_atomic(address, len, prot, flags, fd, offset, &options) };
     match mapped {
         Ok(at) => {
-            PROCESS.store(owned::pid(), Ordering::Release);
             log::info!("{}: converted: {len} bytes from offset {offset} at {at:p}", file.path.display());
             Found::Mapped(at)
         }
-        Err(error) => file.refused(&error, settings),
+        Err(error) => file.refused(fd, &error, settings),
     }
 }
 
@@ -127,7 +128,7 @@ impl File {
     }
 
     /// What cannot be, and what must not be.
-    fn refused(&self, error: &Error, settings: &Settings) -> Found {
+    fn refused(&self, fd: c_int, error: &Error, settings: &Settings) -> Found {
         let path = self.path.display();
         let can_be_left_alone = match error.kind() {
             // Somebody else's commits would meet stores that they know nothing of.
@@ -152,7 +153,7 @@ impl File {
         // found wrong by the kernel, too.
         if self.is_unlinked || error.kind() == ErrorKind::InvalidInput || self.is_in_memory() {
             log::info!("{path}: passed on: {error}");
-        } else if is_first(self.identity) {
+        } else if !was_told(fd, error) && is_first(self.identity) {
             log::warn!("{path}: passed on to the kernel, not atomic: {error}");
         } else {
             log::info!("{path}: passed on again: {error}");
@@ -166,6 +167,11 @@ impl File {
         self.path.as_os_str().as_bytes().starts_with(b"/memfd:")
             || rustix::fs::statfs(&self.path).is_ok_and(|found| matches!(found.f_type, TMPFS | RAMFS))
     }
+}
+
+/// That the file went back to the kernel was said when it did.
+fn was_told(fd: c_int, error: &Error) -> bool {
+    error.kind() == ErrorKind::Busy && descriptor(fd).is_some_and(posix::file::was_given_back)
 }
 
 /// One line a file.

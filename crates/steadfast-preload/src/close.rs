@@ -7,10 +7,14 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint};
+use std::ops::RangeInclusive;
 
-use crate::{inside, owned, real};
+use steadfast::posix;
+
+use crate::{inside, owned, real, settings};
 
 exported! { [close] (fd: c_int) -> c_int = {
+    closing(fd..=fd);
     if !owned::any() || inside::is_here() {
         // SAFETY: a number, as it came.
         return unsafe { real::close(fd) };
@@ -27,6 +31,8 @@ exported! { [close] (fd: c_int) -> c_int = {
 } }
 
 exported! { [close_range] (first: c_uint, last: c_uint, flags: c_int) -> c_int = {
+    let number = |number: c_uint| c_int::try_from(number).unwrap_or(c_int::MAX);
+    closing(number(first)..=number(last));
     // With CLOSE_RANGE_CLOEXEC nothing is closed now, and ours are to be closed by exec anyway.
     if inside::is_here() || !owned::any() || flags & libc::CLOSE_RANGE_CLOEXEC as c_int != 0 || first > last {
         // SAFETY: numbers, as they came.
@@ -38,6 +44,7 @@ exported! { [close_range] (first: c_uint, last: c_uint, flags: c_int) -> c_int =
 } }
 
 exported! { [closefrom] (first: c_int) -> () = {
+    closing(first..=c_int::MAX);
     if inside::is_here() || !owned::any() {
         // SAFETY: a number, as it came.
         return unsafe { real::closefrom(first) };
@@ -60,6 +67,9 @@ exported! { [dup2] (from: c_int, to: c_int) -> c_int = {
     if from != to && is_refused(to) {
         return -1;
     }
+    if from != to {
+        closing(to..=to);
+    }
     // SAFETY: numbers, as they came.
     let made = unsafe { real::dup2(from, to) };
     settle();
@@ -70,11 +80,21 @@ exported! { [dup3] (from: c_int, to: c_int, flags: c_int) -> c_int = {
     if from != to && is_refused(to) {
         return -1;
     }
+    if from != to {
+        closing(to..=to);
+    }
     // SAFETY: numbers, as they came.
     let made = unsafe { real::dup3(from, to, flags) };
     settle();
     made
 } }
+
+/// Another thread may be writing through them to files that a third one is about to map atomically (`plain.rs`).
+fn closing(descriptors: RangeInclusive<c_int>) {
+    if settings::has_patterns() && !inside::is_here() {
+        inside::quietly(|| posix::file::closing(descriptors));
+    }
+}
 
 /// What waits for the program to close its own may go.
 fn settle() {

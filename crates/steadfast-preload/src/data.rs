@@ -6,7 +6,8 @@
 //! program gives a call to read from or to write to: it is there, for as long as the call takes. (Where it is not the kernel says EFAULT,
 //! and here it is a fault of the program at that address.)
 //!
-//! A call whose file is not mapped atomically goes on as it came. Nothing of ours is held while it runs: it may wait for ever.
+//! A call whose file is not mapped atomically goes on as it came. Nothing of ours is held while it runs: it may wait for ever. One that
+//! writes is known while it runs to those who map its file (`plain.rs`).
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_uint, c_void};
@@ -19,24 +20,36 @@ use rustix::fs::{OFlags, SeekFrom};
 use steadfast::posix;
 
 use crate::memory::failed;
-use crate::{atomic, inside, real};
+use crate::plain::{self, refused};
+use crate::{atomic, inside, real, settings};
 
 exported! { [read] (fd: c_int, bytes: *mut c_void, len: size_t) -> ssize_t = {
-    let part = [iovec { iov_base: bytes, iov_len: len }];
-    match taken(fd, &part, Offset::OfDescriptor, 0) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::read(fd, bytes, len) },
-    }
+    read_from(fd, bytes, len)
 } }
 
 exported! { [pread, pread64] (fd: c_int, bytes: *mut c_void, len: size_t, offset: off_t) -> ssize_t = {
-    let part = [iovec { iov_base: bytes, iov_len: len }];
-    match taken(fd, &part, Offset::At(offset), 0) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::pread(fd, bytes, len, offset) },
+    pread_from(fd, bytes, len, offset)
+} }
+
+// What `-D_FORTIFY_SOURCE` makes of calls whose buffer has a length that the compiler knows. Where more is asked for, the C library ends
+// the program.
+
+exported! { [__read_chk] (fd: c_int, bytes: *mut c_void, len: size_t, room: size_t) -> ssize_t = {
+    if len <= room {
+        return read_from(fd, bytes, len);
     }
+    // SAFETY: the program's arguments, as they came.
+    unsafe { real::__read_chk(fd, bytes, len, room) }
+} }
+
+exported! { [__pread_chk, __pread64_chk] (
+    fd: c_int, bytes: *mut c_void, len: size_t, offset: off_t, room: size_t
+) -> ssize_t = {
+    if len <= room {
+        return pread_from(fd, bytes, len, offset);
+    }
+    // SAFETY: the program's arguments, as they came.
+    unsafe { real::__pread_chk(fd, bytes, len, offset, room) }
 } }
 
 exported! { [readv] (fd: c_int, parts: *const iovec, count: c_int) -> ssize_t = {
@@ -67,46 +80,39 @@ exported! { [preadv2, preadv64v2] (
 
 exported! { [write] (fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t = {
     let part = [iovec { iov_base: bytes.cast_mut(), iov_len: len }];
-    match put(fd, &part, Offset::OfDescriptor, 0) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::write(fd, bytes, len) },
-    }
+    // SAFETY: the program's arguments, as they came.
+    let kernel = || unsafe { real::write(fd, bytes, len) };
+    plain::write(fd, || put(fd, &part, Offset::OfDescriptor, 0), refused, kernel)
 } }
 
 exported! { [pwrite, pwrite64] (fd: c_int, bytes: *const c_void, len: size_t, offset: off_t) -> ssize_t = {
     let part = [iovec { iov_base: bytes.cast_mut(), iov_len: len }];
-    match put(fd, &part, Offset::At(offset), 0) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::pwrite(fd, bytes, len, offset) },
-    }
+    // SAFETY: the program's arguments, as they came.
+    let kernel = || unsafe { real::pwrite(fd, bytes, len, offset) };
+    plain::write(fd, || put(fd, &part, Offset::At(offset), 0), refused, kernel)
 } }
 
 exported! { [writev] (fd: c_int, parts: *const iovec, count: c_int) -> ssize_t = {
-    match listed(fd, parts, count).and_then(|parts| put(fd, parts, Offset::OfDescriptor, 0)) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::writev(fd, parts, count) },
-    }
+    // SAFETY: the program's arguments, as they came.
+    let kernel = || unsafe { real::writev(fd, parts, count) };
+    let image = || put_listed(fd, parts, count, Offset::OfDescriptor, 0, kernel);
+    plain::write(fd, image, refused, kernel)
 } }
 
 exported! { [pwritev, pwritev64] (fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> ssize_t = {
-    match listed(fd, parts, count).and_then(|parts| put(fd, parts, Offset::At(offset), 0)) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::pwritev(fd, parts, count, offset) },
-    }
+    // SAFETY: the program's arguments, as they came.
+    let kernel = || unsafe { real::pwritev(fd, parts, count, offset) };
+    let image = || put_listed(fd, parts, count, Offset::At(offset), 0, kernel);
+    plain::write(fd, image, refused, kernel)
 } }
 
 exported! { [pwritev2, pwritev64v2] (
     fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int
 ) -> ssize_t = {
-    match listed(fd, parts, count).and_then(|parts| put(fd, parts, Offset::or_of_descriptor(offset), flags)) {
-        Some(count) => count,
-        // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::pwritev2(fd, parts, count, offset, flags) },
-    }
+    // SAFETY: the program's arguments, as they came.
+    let kernel = || unsafe { real::pwritev2(fd, parts, count, offset, flags) };
+    let image = || put_listed(fd, parts, count, Offset::or_of_descriptor(offset), flags, kernel);
+    plain::write(fd, image, refused, kernel)
 } }
 
 // Calls that move bytes within the kernel would write the plain file. They fail as they do for files that cannot be written so, and the
@@ -115,34 +121,64 @@ exported! { [pwritev2, pwritev64v2] (
 exported! { [copy_file_range] (
     from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, len: size_t, flags: c_uint
 ) -> ssize_t = {
-    if is_refused(to, libc::EXDEV) {
-        return -1;
-    }
     // SAFETY: the program's arguments, as they came.
-    unsafe { real::copy_file_range(from, from_at, to, to_at, len, flags) }
+    let kernel = || unsafe { real::copy_file_range(from, from_at, to, to_at, len, flags) };
+    plain::write(to, || Some(refused(libc::EXDEV)), refused, kernel)
 } }
 
 exported! { [sendfile, sendfile64] (to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t = {
-    if is_refused(to, libc::EINVAL) {
-        return -1;
-    }
     // SAFETY: the program's arguments, as they came.
-    unsafe { real::sendfile(to, from, offset, len) }
+    let kernel = || unsafe { real::sendfile(to, from, offset, len) };
+    plain::write(to, || Some(refused(libc::EINVAL)), refused, kernel)
 } }
 
 exported! { [splice] (
     from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, len: size_t, flags: c_uint
 ) -> ssize_t = {
-    if is_refused(to, libc::EINVAL) {
-        return -1;
+    let before = inside::errno();
+    // Into a file it comes from a pipe, which may stay empty for ever: whoever maps the file must not have to wait for that. So it is
+    // waited for here, with nothing published. (A signal ends that, where the kernel might have gone on: poll(2) is never restarted.)
+    let waits = settings::has_patterns() && !inside::is_here() && flags & libc::SPLICE_F_NONBLOCK == 0
+        && atomic::is_regular(to) && !is_nonblocking(from);
+    let flags = if waits { flags | libc::SPLICE_F_NONBLOCK } else { flags };
+    // SAFETY: the program's arguments, as they came, but for one flag.
+    let kernel = || unsafe { real::splice(from, from_at, to, to_at, len, flags) };
+    loop {
+        let moved = plain::write(to, || Some(refused(libc::EINVAL)), refused, kernel);
+        if !waits || moved != -1 || inside::errno() != libc::EAGAIN {
+            return moved;
+        }
+        let mut pipe = libc::pollfd { fd: from, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure of this frame.
+        if unsafe { libc::poll(&raw mut pipe, 1, -1) } < 0 {
+            return -1;
+        }
+        inside::set_errno(before);
     }
-    // SAFETY: the program's arguments, as they came.
-    unsafe { real::splice(from, from_at, to, to_at, len, flags) }
 } }
 
-fn is_refused(to: c_int, errno: c_int) -> bool {
-    atomic::concerns_us()
-        && matches!(inside::answer(|| atomic::file(to).map(|_| Err::<(), c_int>(errno))), Some(Err(_)))
+fn is_nonblocking(fd: c_int) -> bool {
+    atomic::descriptor(fd)
+        .and_then(|fd| rustix::fs::fcntl_getfl(fd).ok())
+        .is_some_and(|flags| flags.contains(OFlags::NONBLOCK))
+}
+
+fn read_from(fd: c_int, bytes: *mut c_void, len: size_t) -> ssize_t {
+    let part = [iovec { iov_base: bytes, iov_len: len }];
+    match taken(fd, &part, Offset::OfDescriptor, 0) {
+        Some(count) => count,
+        // SAFETY: the program's arguments, as they came.
+        None => unsafe { real::read(fd, bytes, len) },
+    }
+}
+
+fn pread_from(fd: c_int, bytes: *mut c_void, len: size_t, offset: off_t) -> ssize_t {
+    let part = [iovec { iov_base: bytes, iov_len: len }];
+    match taken(fd, &part, Offset::At(offset), 0) {
+        Some(count) => count,
+        // SAFETY: the program's arguments, as they came.
+        None => unsafe { real::pread(fd, bytes, len, offset) },
+    }
 }
 
 /// Where a call reads or writes.
@@ -180,6 +216,21 @@ fn taken(fd: c_int, parts: &[iovec], offset: Offset, flags: c_int) -> Option<ssi
             Ok(_) => read_parts(fd, parts, offset)?,
         })
     }))
+}
+
+/// As [`put`]. Where the list is none the kernel says so.
+fn put_listed(
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: Offset,
+    flags: c_int,
+    kernel: impl Fn() -> ssize_t,
+) -> Option<ssize_t> {
+    match listed(fd, parts, count) {
+        Some(parts) => put(fd, parts, offset, flags),
+        None => Some(kernel()),
+    }
 }
 
 /// A call that writes: what it returns, or `None` where it is the kernel's.

@@ -8,7 +8,8 @@
 //! allocator's `mmap` included, is none of ours and passes straight through ([`is_here`]). So no lock of ours is taken twice by one
 //! thread, nor by a signal handler that interrupts it. No panic leaves, and `errno` is what it was unless the call failed.
 //!
-//! Nothing here is held while the C library's own call runs: a thread may be cancelled in it, and is then unwound through our frames.
+//! Nothing here is held while the C library's own call runs: a thread may be cancelled in it, and is then unwound through our frames. (What
+//! must be is held by a frame in C: `plain.rs`.)
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

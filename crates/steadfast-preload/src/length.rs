@@ -15,20 +15,19 @@ use steadfast::posix;
 
 use crate::memory::failed;
 use crate::open::{Ready, prepare};
+use crate::plain::{self, holding, refused};
 use crate::{atomic, inside, real, settings};
 
 exported! { [ftruncate, ftruncate64] (fd: c_int, len: off_t) -> c_int = {
-    match changed(fd, libc::EINVAL, |fd| cut(fd, len)) {
-        Some(done) => status(done),
-        // SAFETY: numbers, as they came.
-        None => unsafe { real::ftruncate(fd, len) },
-    }
+    shortened(fd, len)
 } }
 
 exported! { [truncate, truncate64] (path: *const c_char, len: off_t) -> c_int = {
     if settings::has_patterns() && !inside::is_here() {
-        match inside::answer(|| prepare(libc::AT_FDCWD, path, true)) {
-            None | Some(Ok(Ready::Plain)) => {}
+        match inside::answer(|| prepare(libc::AT_FDCWD, path, true, true)) {
+            None | Some(Ok(Ready::Plain(None))) => {}
+            // SAFETY: the program's arguments, as they came.
+            Some(Ok(Ready::Plain(Some(cut)))) => return holding(cut, || unsafe { real::truncate(path, len) }),
             Some(Err(_)) => return -1,
             Some(Ok(Ready::Mapped)) => return cut_by_path(path, len),
         }
@@ -38,24 +37,24 @@ exported! { [truncate, truncate64] (path: *const c_char, len: off_t) -> c_int = 
 } }
 
 exported! { [fallocate, fallocate64] (fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int = {
-    match changed(fd, libc::EBADF, |fd| allocate(fd, mode, offset, len)) {
-        Some(done) => status(done),
-        // SAFETY: numbers, as they came.
-        None => unsafe { real::fallocate(fd, mode, offset, len) },
-    }
+    let image = || changed(fd, libc::EBADF, |fd| allocate(fd, mode, offset, len)).map(status);
+    // SAFETY: numbers, as they came.
+    plain::write(fd, image, refused, || unsafe { real::fallocate(fd, mode, offset, len) })
 } }
 
 // Returns what others leave in errno.
 exported! { [posix_fallocate, posix_fallocate64] (fd: c_int, offset: off_t, len: off_t) -> c_int = {
     let before = inside::errno();
-    match changed(fd, libc::EBADF, |fd| allocate(fd, 0, offset, len)) {
-        Some(done) => {
-            inside::set_errno(before);
-            done.err().unwrap_or(0)
-        }
-        // SAFETY: numbers, as they came.
-        None => unsafe { real::posix_fallocate(fd, offset, len) },
-    }
+    let refused = |errno| {
+        inside::set_errno(before);
+        errno
+    };
+    let image = || {
+        let done = changed(fd, libc::EBADF, |fd| allocate(fd, 0, offset, len))?;
+        Some(refused(done.err().unwrap_or(0)))
+    };
+    // SAFETY: numbers, as they came.
+    plain::write(fd, image, refused, || unsafe { real::posix_fallocate(fd, offset, len) })
 } }
 
 // Until the next commit an image that a write made longer is longer than its plain file.
@@ -126,6 +125,13 @@ fn status(done: Result<(), c_int>) -> c_int {
     if done.is_ok() { 0 } else { -1 }
 }
 
+/// As ftruncate(2).
+fn shortened(fd: c_int, len: off_t) -> c_int {
+    let image = || changed(fd, libc::EINVAL, |fd| cut(fd, len)).map(status);
+    // SAFETY: numbers, as they came.
+    plain::write(fd, image, refused, || unsafe { real::ftruncate(fd, len) })
+}
+
 /// Does `work` to a file that is mapped atomically, if the descriptor allows writing; else `not_for_writing` is the error.
 fn changed(
     fd: c_int,
@@ -157,11 +163,7 @@ fn cut_by_path(path: *const c_char, len: off_t) -> c_int {
     if fd < 0 {
         return -1;
     }
-    let done = match changed(fd, libc::EINVAL, |fd| cut(fd, len)) {
-        Some(done) => status(done),
-        // SAFETY: numbers.
-        None => unsafe { real::ftruncate(fd, len) },
-    };
+    let done = shortened(fd, len);
     let errno = inside::errno();
     // SAFETY: it was opened here, and nobody else knows it.
     unsafe { real::close(fd) };

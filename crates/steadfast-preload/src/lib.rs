@@ -8,8 +8,6 @@
 //! - Calls that do not go through the C library's symbols: `syscall(2)`, programs that make system calls themselves (Go), and what the C
 //!   library does inside itself, above all `fopen`, `fread`, `fwrite` and `fclose`. A file that is mapped atomically and written with
 //!   `stdio` is written behind the image; the next commit finds that out and is refused. `fopen` of a file does not recover it.
-//! - `__read_chk`, `__pread_chk` and `__pread64_chk`, which `-D_FORTIFY_SOURCE` puts in the place of some calls of `read` and `pread`:
-//!   those read the plain file, which shows commits alone.
 //! - `sync_file_range`, `sync` and `syncfs`, which commit nothing; `stat`, which tells the plain file's times; io_uring and AIO.
 //! - Programs without a dynamic linker, and those that gain rights by being started: there `LD_PRELOAD` means nothing.
 //! - A signal that ends the program, or SIGKILL: what was not committed is lost, all of it at once. So it is after `abort`.
@@ -38,8 +36,10 @@ mod inside;
 mod length;
 mod log;
 mod memory;
+mod names;
 mod open;
 mod owned;
+mod plain;
 mod ranges;
 mod real;
 mod settings;

@@ -7,14 +7,18 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
-use std::os::fd::AsFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use libc::mode_t;
 use rustix::fs::{CWD, Mode, OFlags};
+use steadfast::posix::file::PlainWrite;
 use steadfast::{ErrorKind, Resolution, posix};
 
+use crate::memory::failed;
+use crate::plain::holding;
 use crate::{atomic, inside, real, settings, start};
 
 exported! { [open, open64] (path: *const c_char, flags: c_int, mode: mode_t) -> c_int = {
@@ -44,35 +48,31 @@ exported! { [creat, creat64] (path: *const c_char, mode: mode_t) -> c_int = {
 } }
 
 /// What is left to do once a path is [prepared](prepare).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Ready {
-    /// The call, as it came.
-    Plain,
+    /// The call, as it came; one that cuts a file, while this is held.
+    Plain(Option<ManuallyDrop<Cut>>),
     /// The file is mapped atomically: what cuts it must be a commit.
     Mapped,
 }
 
-fn opened(folder: c_int, path: *const c_char, flags: c_int, open: impl Fn(c_int) -> c_int) -> c_int {
+/// A call that is about to cut a plain file (`plain.rs`), and a descriptor of that.
+type Cut = (PlainWrite<'static>, OwnedFd);
+
+fn opened(folder: c_int, path: *const c_char, flags: c_int, open: impl Fn(c_int) -> c_int + Copy) -> c_int {
     // A path alone reads nothing.
     if !settings::has_patterns() || inside::is_here() || flags & libc::O_PATH != 0 {
         return open(flags);
     }
     let follow = flags & libc::O_NOFOLLOW == 0;
-    match inside::answer(|| prepare(folder, path, follow)) {
-        None | Some(Ok(Ready::Plain)) => open(flags),
-        Some(Ok(Ready::Mapped)) if flags & libc::O_TRUNC == 0 => open(flags),
+    let cuts = flags & libc::O_TRUNC != 0;
+    match inside::answer(|| prepare(folder, path, follow, cuts)) {
+        None | Some(Ok(Ready::Plain(None))) => open(flags),
+        Some(Ok(Ready::Plain(Some(cut)))) => holding(cut, || open(flags)),
+        Some(Ok(Ready::Mapped)) if !cuts => open(flags),
         Some(Ok(Ready::Mapped)) => {
             let fd = open(flags & !libc::O_TRUNC);
-            let cut = inside::answer(|| {
-                let done = posix::file::set_len(atomic::descriptor(fd)?, 0);
-                Some(match done {
-                    Some(done) => done.map_err(|error| crate::memory::failed(&error)),
-                    // It went back to the kernel meanwhile.
-                    // SAFETY: a number and a length.
-                    None if unsafe { real::ftruncate(fd, 0) } == 0 => Ok(()),
-                    None => Err(inside::errno()),
-                })
-            });
+            let cut = inside::answer(|| Some(emptied(atomic::descriptor(fd)?)));
             if let Some(Err(errno)) = cut {
                 // SAFETY: it was opened just now, and nobody knows it yet.
                 unsafe { real::close(fd) };
@@ -85,8 +85,26 @@ fn opened(folder: c_int, path: *const c_char, flags: c_int, open: impl Fn(c_int)
     }
 }
 
-/// Brings a file that a pattern matches to its last commit, if a journal stands beside it. `None`: nothing to do with us.
-pub(crate) fn prepare(folder: c_int, path: *const c_char, follow: bool) -> Option<Result<Ready, c_int>> {
+/// As `O_TRUNC`, of a file that is mapped atomically, unless it went back to the kernel meanwhile.
+fn emptied(fd: BorrowedFd<'_>) -> Result<(), c_int> {
+    loop {
+        if let Some(done) = posix::file::set_len(fd, 0) {
+            return done.map_err(|error| failed(&error));
+        }
+        if let Some(_under_way) = posix::file::plain_write(fd).map_err(|error| failed(&error))? {
+            return rustix::fs::ftruncate(fd, 0).map_err(|error| error.raw_os_error());
+        }
+    }
+}
+
+/// Brings a file that a pattern matches to its last commit, if a journal stands beside it. `None`: nothing to do with us. `cuts`: the call
+/// that comes next cuts the file.
+pub(crate) fn prepare(
+    folder: c_int,
+    path: *const c_char,
+    follow: bool,
+    cuts: bool,
+) -> Option<Result<Ready, c_int>> {
     if path.is_null() {
         return None;
     }
@@ -114,10 +132,38 @@ pub(crate) fn prepare(folder: c_int, path: *const c_char, follow: bool) -> Optio
     if atomic::any() && posix::file::is_atomic(file.as_fd()) {
         return Some(Ok(Ready::Mapped));
     }
+    if let Err(errno) = recovered(path) {
+        return Some(Err(errno));
+    }
+    if !cuts {
+        return Some(Ok(Ready::Plain(None)));
+    }
+    // SAFETY: `file`, which is closed once the call is not under way any more: they are dropped in this order.
+    let fd = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+    Some(match posix::file::plain_write(fd) {
+        Ok(Some(write)) => Ok(Ready::Plain(Some(ManuallyDrop::new((write, file))))),
+        Ok(None) if atomic::any() => Ok(Ready::Mapped),
+        // A child of vfork(2) sees its parent's images, and has no part in them.
+        Ok(None) => Ok(Ready::Plain(None)),
+        Err(error) => Err(failed(&error)),
+    })
+}
+
+/// Recovers a file, if a journal stands beside it.
+fn recovered(path: &Path) -> Result<(), c_int> {
     let mut journal = path.as_os_str().to_os_string();
     journal.push(".steadfast");
     if rustix::fs::lstat(Path::new(&journal)).is_err() {
-        return None;
+        return Ok(());
+    }
+    // It may be that of a file which had this name before, and which this process maps still: then it goes now.
+    if atomic::any()
+        && let Err(error) = posix::file::notice_lost_names()
+    {
+        log::warn!("{error}");
+    }
+    if rustix::fs::lstat(Path::new(&journal)).is_err() {
+        return Ok(());
     }
     match steadfast::recover(path, Resolution::Replay) {
         Ok(recovery) => {
@@ -127,16 +173,16 @@ pub(crate) fn prepare(folder: c_int, path: *const c_char, follow: bool) -> Optio
                 recovery.replayed_commits,
                 recovery.last.get()
             );
-            Some(Ok(Ready::Plain))
+            Ok(())
         }
         // Who commits to it has recovered it. What it has committed is shown by itself, if it is asked to.
         Err(error) if error.kind() == ErrorKind::Locked => {
             log::info!("{}: not recovered: {error}", path.display());
-            None
+            Ok(())
         }
         Err(error) => {
             log::warn!("{}: not opened: {error}", path.display());
-            Some(Err(posix::errno(&error)))
+            Err(posix::errno(&error))
         }
     }
 }

@@ -122,6 +122,25 @@ real! {
         libc::syscall(libc::SYS_openat, folder as c_long, path, flags as c_long, mode as c_long) as c_int
     }
 
+    unlink(path: *const c_char) -> c_int {
+        libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD as c_long, path, 0 as c_long) as c_int
+    }
+    unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int {
+        libc::syscall(libc::SYS_unlinkat, folder as c_long, path, flags as c_long) as c_int
+    }
+    remove(path: *const c_char) -> c_int { remove_by_unlinkat(path) }
+    rename(from: *const c_char, to: *const c_char) -> c_int {
+        libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD as c_long, from, libc::AT_FDCWD as c_long, to, 0 as c_long) as c_int
+    }
+    renameat(from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char) -> c_int {
+        libc::syscall(libc::SYS_renameat2, from_folder as c_long, from, to_folder as c_long, to, 0 as c_long) as c_int
+    }
+    renameat2(from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char, flags: c_uint) -> c_int {
+        libc::syscall(
+            libc::SYS_renameat2, from_folder as c_long, from, to_folder as c_long, to, c_long::from(flags)
+        ) as c_int
+    }
+
     close(fd: c_int) -> c_int { libc::syscall(libc::SYS_close, fd as c_long) as c_int }
     close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
         libc::syscall(libc::SYS_close_range, c_long::from(first), c_long::from(last), flags as c_long) as c_int
@@ -151,6 +170,10 @@ real! {
     }
     pwrite(fd: c_int, bytes: *const c_void, len: size_t, offset: off_t) -> ssize_t {
         libc::syscall(libc::SYS_pwrite64, fd as c_long, bytes, len, offset) as ssize_t
+    }
+    __read_chk(fd: c_int, bytes: *mut c_void, len: size_t, room: size_t) -> ssize_t { too_long((fd, bytes, len, room)) }
+    __pread_chk(fd: c_int, bytes: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t {
+        too_long((fd, bytes, len, offset, room))
     }
     preadv(fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> ssize_t {
         libc::syscall(libc::SYS_preadv, fd as c_long, parts, count as c_long, offset, 0 as c_long) as ssize_t
@@ -231,6 +254,15 @@ unsafe fn not_there<T>(_arguments: T) -> c_int {
     -1
 }
 
+/// More was asked for than there is room for: what was built against a C library that checks ends the program there.
+///
+/// # Safety
+///
+/// None is asked for: it has the form that the others have.
+unsafe fn too_long<T>(_arguments: T) -> ssize_t {
+    std::process::abort()
+}
+
 /// There is one version of the structure on 64-bit systems, which has had several numbers.
 ///
 /// # Safety
@@ -239,6 +271,21 @@ unsafe fn not_there<T>(_arguments: T) -> c_int {
 unsafe fn fstat_of_any_version(_version: c_int, fd: c_int, stat: *mut libc::stat) -> c_int {
     // SAFETY: the caller's structure.
     unsafe { fstat(fd, stat) }
+}
+
+/// A folder is removed by another flag.
+///
+/// # Safety
+///
+/// As remove(3).
+unsafe fn remove_by_unlinkat(path: *const c_char) -> c_int {
+    // SAFETY: the caller's path.
+    let removed = unsafe { unlinkat(libc::AT_FDCWD, path, 0) };
+    if removed == 0 || crate::inside::errno() != libc::EISDIR {
+        return removed;
+    }
+    // SAFETY: the caller's path.
+    unsafe { unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR) }
 }
 
 /// Not every architecture has the older call.

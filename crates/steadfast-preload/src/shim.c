@@ -3,6 +3,8 @@
  * `__wrap_*`: the calls that this library and the standard library in it make themselves (build.rs). They go to the kernel, past what is
  * exported here for the program, in whatever thread they are made.
  *
+ * `steadfast_while_held`: a call in which a thread may be cancelled, and what is to be done behind it, however it ends.
+ *
  * `steadfast_exec*`: the forms of exec that take their arguments one by one, as vectors.
  */
 #define _GNU_SOURCE
@@ -92,6 +94,13 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
+int __wrap_unlink(const char *path) { return (int)syscall(SYS_unlinkat, (long)AT_FDCWD, path, 0L); }
+int __wrap_unlinkat(int folder, const char *path, int flags) {
+    return (int)syscall(SYS_unlinkat, (long)folder, path, (long)flags);
+}
+int __wrap_rename(const char *from, const char *to) {
+    return (int)syscall(SYS_renameat2, (long)AT_FDCWD, from, (long)AT_FDCWD, to, 0L);
+}
 int __wrap_fsync(int fd) { return (int)syscall(SYS_fsync, fd); }
 int __wrap_fdatasync(int fd) { return (int)syscall(SYS_fdatasync, fd); }
 
@@ -108,6 +117,19 @@ ssize_t __wrap_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, s
 void __wrap__exit(int code) {
     for (;;)
         syscall(SYS_exit_group, code);
+}
+
+struct held {
+    void (*end)(void *);
+    void *what;
+};
+
+static void end_of(struct held *held) { held->end(held->what); }
+
+/* Unwinding a thread that is cancelled runs this frame's cleanup (-fexceptions), and must not meet a destructor of Rust's. */
+void steadfast_while_held(void (*call)(void *), void (*end)(void *), void *what) {
+    __attribute__((cleanup(end_of))) struct held held = {end, what};
+    call(what);
 }
 
 /* Counts the arguments up to the null pointer, and collects them where this call's frame keeps them: in the child of a vfork(2) nothing

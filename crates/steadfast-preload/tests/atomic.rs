@@ -166,10 +166,6 @@ fn what_write_brings_to_a_page_that_was_stored_to_stays() {
 #[test]
 fn what_was_stored_is_what_is_read() {
     for program in actors() {
-        if program.to_string_lossy().contains("actor-large") {
-            println!("lacking: __pread_chk; what _FORTIFY_SOURCE makes of pread reads the plain file");
-            continue;
-        }
         let (_dir, _, mut actor, fd, map) = mapped_by(program, &[]);
         actor.works(&format!("store {map} 100 hello"));
         assert_eq!(actor.brings(&format!("pread {fd} 98 9")), "..hello..");
@@ -179,10 +175,25 @@ fn what_was_stored_is_what_is_read() {
         assert_eq!(actor.brings(&format!("read {fd} 2")), "he");
         assert_eq!(actor.brings(&format!("readv {fd} 3")), "llo");
         assert_eq!(actor.works(&format!("tell {fd}")), 105);
+        // What _FORTIFY_SOURCE makes of them.
+        actor.works(&format!("seek {fd} 100"));
+        assert_eq!(actor.brings(&format!("__read_chk {fd} 5")), "hello");
+        assert_eq!(actor.brings(&format!("__pread_chk {fd} 98 9")), "..hello..");
+        assert_eq!(actor.brings(&format!("__pread64_chk {fd} 98 9")), "..hello..");
         assert_eq!(actor.ask(&format!("pread {fd} {} 10", LEN - 4)).value, 4, "up to the end");
         assert_eq!(actor.works(&format!("pread {fd} {LEN} 10")), 0);
         let other = actor.works("open a.bin r");
         assert_eq!(actor.brings(&format!("pread {other} 100 5")), "hello", "by any descriptor");
+    }
+}
+
+#[test]
+fn a_read_that_its_buffer_has_no_room_for_ends_the_program_as_the_c_library_does() {
+    for call in [0, 1] {
+        let (_dir, _, actor, fd, _) = mapped();
+        let (_, status, said) = actor.ends(&format!("overflow {fd} {call}"));
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT), "{said}");
+        assert!(said.contains("buffer overflow detected"), "{said}");
     }
 }
 

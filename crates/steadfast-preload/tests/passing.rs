@@ -11,9 +11,10 @@ use stage::{Actor, UNTOUCHED, actors, folder, library, plain, under, zeros};
 
 const NAMES: &str = "mmap mmap64 munmap mremap mprotect msync madvise posix_madvise open open64 openat openat64 __open_2 __open64_2 \
     __openat_2 __openat64_2 creat creat64 close close_range closefrom dup2 dup3 pwrite pwrite64 pwritev pwritev64 pwritev2 pwritev64v2 \
-    write writev pread pread64 preadv preadv64 preadv2 preadv64v2 read readv ftruncate ftruncate64 truncate truncate64 fallocate \
+    __read_chk __pread_chk __pread64_chk write writev pread pread64 preadv preadv64 preadv2 preadv64v2 read readv ftruncate \
+    ftruncate64 truncate truncate64 fallocate \
     fallocate64 posix_fallocate posix_fallocate64 fsync fdatasync fstat fstat64 __fxstat __fxstat64 lseek lseek64 copy_file_range sendfile sendfile64 splice _exit _Exit execve execv \
-    execvp execvpe execveat fexecve execl execlp execle";
+    execvp execvpe execveat fexecve execl execlp execle unlink unlinkat remove rename renameat renameat2";
 
 #[test]
 fn exactly_the_intended_symbols_are_exported() {
@@ -115,6 +116,14 @@ fn every_call_on_a_plain_file_is_the_kernels() {
         actor.fails("fsync 100", libc::EBADF);
         actor.fails("ftruncate 100 1", libc::EBADF);
         actor.fails("open nowhere/a rw", libc::ENOENT);
+        actor.works("rename a c");
+        actor.works("renameat c d");
+        actor.works("renameat2 d e 1");
+        actor.fails("renameat2 b e 1", libc::EEXIST);
+        actor.fails("rename nowhere e", libc::ENOENT);
+        actor.works("unlink e");
+        actor.fails("unlinkat e", libc::ENOENT);
+        actor.works("remove b");
     }
 }
 
@@ -289,4 +298,39 @@ fn without_publishing_the_plain_file_stays_until_it_is_unmapped() {
     assert_eq!(plain(&path, 0, 1), ".");
     actor.works(&format!("unmap {map}"));
     assert_eq!(plain(&path, 0, 1), "x");
+}
+
+#[test]
+fn a_file_that_goes_back_to_the_kernel_is_one_line_however_often_it_does() {
+    let dir = folder();
+    zeros(dir.path(), "a.bin", 16384);
+    let mut actor = Actor::atomic(dir.path());
+    let fd = actor.works("open a.bin rw");
+    for round in 0..3 {
+        let first = actor.works(&format!("map {fd} 0 16384 rw shared"));
+        // The same bytes, and once more when they are the kernel's.
+        let others = [0, 1].map(|_| actor.works(&format!("map {fd} 0 16384 rw shared")));
+        actor.works(&format!("store {first} {round} x"));
+        assert_eq!(actor.brings(&format!("load {} {round} 1", others[0])), "x");
+        for map in [first, others[0], others[1]] {
+            actor.works(&format!("unmap {map}"));
+        }
+    }
+    let said = actor.said();
+    assert!(said.starts_with("steadfast: ") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("a.bin") && said.contains("not atomic"), "{said}");
+}
+
+#[test]
+fn a_file_that_was_given_back_is_not_told_of_again_when_it_is_mapped_once_more() {
+    let dir = folder();
+    zeros(dir.path(), "a.bin", 16384);
+    let mut actor = Actor::atomic(dir.path());
+    let fd = actor.works("open a.bin rw");
+    let map = actor.works(&format!("map {fd} 0 16384 rw shared"));
+    actor.works(&format!("unmappart {map} 4096 4096"));
+    actor.works(&format!("pwrite {fd} 5000 x"));
+    actor.works(&format!("map {fd} 0 16384 rw shared"));
+    let said = actor.said();
+    assert!(said.contains("a.bin") && said.lines().count() == 1, "{said}");
 }

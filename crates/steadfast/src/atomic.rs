@@ -16,6 +16,7 @@ mod working;
 
 use std::fmt;
 use std::ops::{Range, RangeBounds};
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -379,6 +380,11 @@ impl AtomicMapping {
         self.working.reserved_bytes()
     }
 
+    /// How far it has pages: to the end of the longer of what is committed and what is not.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.working.mapped_bytes()
+    }
+
     /// These addresses, whole pages counted from the first, belong to the caller from here on. Nothing in them waits for a commit, and
     /// nobody reads, stores or cuts there through the map.
     pub(crate) fn give_up(&mut self, bytes: &Range<usize>) {
@@ -389,6 +395,22 @@ impl AtomicMapping {
     pub(crate) fn close_file(&mut self) -> Result<()> {
         self.check_for("close")?;
         self.store.close()
+    }
+
+    /// As `close_file`, for a file that has lost its name: what is not committed is written as it is. Of a map whose memory was handed
+    /// out raw. After an error it may be called again.
+    pub(crate) fn close_without_name(&mut self) -> Result<()> {
+        self.check_for("close")?;
+        let rest = self.uncommitted_pages()?;
+        let committed_len = self.store.committed_len() as usize;
+        let len_min = self.len_min.min(committed_len) as u64;
+        let batch = Batch { len_min, len: self.len as u64, extents: &rest.extents, bytes: rest.bytes() };
+        self.store.close_without_name(&batch)
+    }
+
+    /// The data file, where it is one of the kernel's.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.store.page_cache()
     }
 
     /// As `close`, and the memory stays mapped for ever, with what is in it.

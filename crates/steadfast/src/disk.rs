@@ -149,8 +149,10 @@ pub struct FileStat {
     pub mode: u32,
     /// Owner.
     pub owner: (u32, u32),
-    /// Last change of content, length or attributes, in nanoseconds since the epoch.
+    /// Last change of content, length, attributes or names, in nanoseconds since the epoch.
     pub changed_ns: i128,
+    /// Last change of content or length alone.
+    pub modified_ns: i128,
 }
 
 /// What the file system under a path promises.

@@ -14,6 +14,12 @@
 //! Errors are this crate's [`Error`]; [`errno`] is what a C program is told. Functions that change what lies at an address are
 //! unsafe, as the system calls are.
 //!
+//! # A file that loses its name
+//!
+//! The kernel's mapping of a file goes on when the file is removed, renamed or replaced by another. So does an atomic one: the next call
+//! that would commit to it, or write to it, brings everything into the file and leaves it to the kernel, as [`mmap`] of it would have; its
+//! journal goes. See [`file::notice_lost_names`].
+//!
 //! # A process that forks
 //!
 //! A child begins with an empty table: what the parent mapped is the kernel's affair there, and a child commits nothing of it. `msync` over
@@ -27,12 +33,15 @@
 mod atomic;
 pub mod file;
 mod held;
+mod in_flight;
 mod kernel;
 mod map;
+mod name;
 mod process;
 mod protect;
 mod sync;
 mod table;
+mod tail;
 
 use std::ffi::{c_int, c_void};
 
@@ -198,9 +207,7 @@ pub fn msync(address: *mut c_void, len: usize, flags: c_int, rules: Rules) -> Re
 pub fn commit_all() -> Result<()> {
     let mut first = Ok(());
     for file in atomic::all() {
-        if let Some(mut image) = file.image() {
-            first = first.and(image.commit_all());
-        }
+        first = first.and(name::committing(&file, |image| image.commit_all()).map(drop));
     }
     first
 }
@@ -222,7 +229,7 @@ pub fn close_all() -> Result<()> {
 }
 
 /// Refuse what would give a file back to the kernel (a second mapping of the same bytes, `MAP_FIXED` over them, a `pwrite` to what was
-/// unmapped) with [`Busy`](ErrorKind::Busy), for the whole process. Default: no, the file is given back.
+/// unmapped, a file that is found by another name than before) with [`Busy`](ErrorKind::Busy), for the whole process. Default: no, the file is given back.
 pub fn refuse_to_give_back(refuse: bool) {
     map::refuse_to_give_back(refuse);
 }

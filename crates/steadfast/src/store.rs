@@ -17,6 +17,7 @@ mod inspect;
 mod job;
 mod journaled_file;
 mod lock;
+mod lost_name;
 mod mark;
 mod open;
 mod overlay;
@@ -184,6 +185,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// See [`JournaledFile`] for an example.
     fn close(&mut self) -> Result<()>;
+    /// As `close`, for what has lost its name, so that nobody could open it by that any more. The plain form holds every commit, and
+    /// then `rest`, which is written as it is: neither durable nor all or nothing. Nothing is touched that stands under the name now.
+    /// After an error it may be called again. A store without names closes.
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn close_without_name(&mut self, rest: &Batch<'_>) -> Result<()> {
+        self.commit(rest, Flush::Now)?;
+        self.close()
+    }
     /// Before the store is let go of because another program changed what it keeps: nothing stays that an open would ask about,
     /// unless commits wait for their checkpoint.
     ///

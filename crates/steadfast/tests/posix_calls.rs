@@ -5,11 +5,14 @@
 //! The mappings are the tests' own, of files in folders of their own.
 #![allow(unsafe_code)]
 
+mod process;
+
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, MS_SYNC, PROT_NONE, PROT_READ, PROT_WRITE};
 use steadfast::posix::{self, Rules, file};
@@ -26,20 +29,29 @@ fn options() -> AtomicOptions {
     AtomicMapping::options().publish(true).guard(false)
 }
 
+/// One test speaks of all that the process has mapped: the others come before it, or after.
+static EVERYTHING: RwLock<()> = RwLock::new(());
+
 /// A file of eight pages of sevens, and what is mapped of it.
 struct Stage {
     _folder: tempfile::TempDir,
     path: PathBuf,
     file: File,
+    _beside_others: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Stage {
     fn new() -> Stage {
+        let beside_others = EVERYTHING.read().unwrap_or_else(PoisonError::into_inner);
+        Stage { _beside_others: Some(beside_others), ..Stage::alone() }
+    }
+
+    fn alone() -> Stage {
         let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("data.bin");
         fs::write(&path, vec![7; PAGES * page()]).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        Stage { _folder: folder, path, file }
+        Stage { _folder: folder, path, file, _beside_others: None }
     }
 
     fn atomic(&self, pages: std::ops::Range<usize>) -> Result<Memory, steadfast::Error> {
@@ -312,7 +324,8 @@ fn advice_that_would_drop_private_pages_drops_nothing() {
 
 #[test]
 fn a_process_that_exits_leaves_plain_files() {
-    let stage = Stage::new();
+    let _everything = EVERYTHING.write().unwrap_or_else(PoisonError::into_inner);
+    let stage = Stage::alone();
     let map = stage.atomic(0..PAGES).unwrap();
     map.put(0, 1);
     posix::commit_all().unwrap();
@@ -380,4 +393,87 @@ fn a_write_to_what_was_unmapped_is_the_kernels_and_so_is_the_file_then() {
     assert_eq!(stage.byte(1), 2, "shared");
     map.unmap(0..2);
     map.unmap(3..PAGES);
+}
+
+/// How a child ends that loads from this page: it has the same addresses.
+fn end_of_load(map: Memory, number: usize, before: fn()) -> i32 {
+    let child = process::fork();
+    if child == 0 {
+        before();
+        process::load(map.address(number * page()).cast());
+        process::leave(0);
+    }
+    process::wait(child)
+}
+
+/// The signals of loads from these pages, or none.
+fn signals(map: Memory, pages: impl IntoIterator<Item = usize>) -> Vec<Option<i32>> {
+    let of = |number| process::signal_of(end_of_load(map, number, process::die_of_faults));
+    pages.into_iter().map(of).collect()
+}
+
+const BUS: Option<i32> = Some(libc::SIGBUS);
+
+/// As in the kernel's own mapping, whatever happens to the file meanwhile.
+#[test]
+fn an_access_past_the_end_of_the_file_is_sigbus() {
+    let stage = Stage::new();
+    let fd = stage.file.as_fd();
+    let len = |pages: usize| (pages * page()) as u64;
+    let map = stage.atomic(0..4 * PAGES).unwrap();
+    assert_eq!(signals(map, [7, 8, 31]), [None, BUS, BUS]);
+    // What is behind the window is nobody's.
+    assert_eq!(signals(map, [32]), [Some(libc::SIGSEGV)]);
+
+    file::write_at(fd, b"x", len(9)).unwrap().unwrap();
+    assert_eq!(signals(map, [8, 9, 10]), [None, None, BUS], "it grows into the window");
+    map.put(8 * page(), 8);
+    map.sync();
+    assert_eq!((stage.byte(8 * page()), stage.byte(9 * page())), (8, b'x'));
+
+    file::set_len(fd, len(2) + 1).unwrap().unwrap();
+    assert_eq!(signals(map, [2, 3, 9, 31]), [None, BUS, BUS, BUS], "it is cut");
+    file::set_len(fd, len(4)).unwrap().unwrap();
+    assert_eq!(signals(map, [3, 4]), [None, BUS]);
+    assert_eq!(map.get(3 * page()), 0);
+
+    map.protect(0..4 * PAGES, PROT_READ);
+    file::write_at(fd, b"y", 0).unwrap().unwrap();
+    assert_eq!(signals(map, [3, 4]), [None, BUS], "whatever the access");
+    map.protect(0..4 * PAGES, READ_WRITE);
+
+    map.unmap(8..16);
+    assert_eq!(signals(map, [7, 8, 16]), [BUS, Some(libc::SIGSEGV), BUS]);
+    // SAFETY: a window of this test's own.
+    let at = unsafe { posix::mremap(map.address(16 * page()), 16 * page(), 40 * page(), 0, ptr::null_mut()) };
+    assert_eq!(at.unwrap(), map.address(16 * page()));
+    assert_eq!(signals(map, [31, 32, 55]), [BUS, BUS, BUS], "the window is longer");
+
+    let again = stage.kernel(0..1);
+    assert!(!file::is_atomic(fd), "given back to the kernel");
+    assert_eq!(signals(map, [0, 3, 4, 16, 55]), [None, None, BUS, BUS, BUS]);
+    assert_eq!(map.get(0), b'y');
+    again.unmap_all();
+    map.unmap(0..8);
+    map.unmap(16..56);
+    assert_eq!(fs::read(&stage.path).unwrap().len(), 4 * page());
+}
+
+/// A window that begins behind the end, and a guard that answers what is the file's.
+#[test]
+fn a_guarded_image_answers_nothing_behind_its_end() {
+    let stage = Stage::new();
+    let options = options().guard(true);
+    let (len, fd, offset) = (4 * page(), stage.file.as_raw_fd(), (PAGES * page()) as i64);
+    // SAFETY: anywhere; nobody else writes the file.
+    let at = unsafe { posix::mmap_atomic(ptr::null_mut(), len, PROT_READ, MAP_SHARED, fd, offset, &options) };
+    let map = Memory { at: at.unwrap().cast(), len };
+    let survives = |number| end_of_load(map, number, || {}) == 0;
+    assert_eq!([0, 3].map(survives), [false; 2]);
+    assert_eq!(signals(map, 0..4), [BUS; 4]);
+    file::set_len(stage.file.as_fd(), ((PAGES + 1) * page()) as u64).unwrap().unwrap();
+    assert_eq!([0, 1, 3].map(survives), [true, false, false]);
+    assert_eq!(signals(map, 0..4), [None, BUS, BUS, BUS]);
+    map.unmap_all();
+    assert!(stage.is_plain());
 }

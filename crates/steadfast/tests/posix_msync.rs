@@ -604,3 +604,27 @@ fn memory_of_a_handle_that_moved_is_found_where_it_is_now() {
     assert!(atomic.read().status().last > before);
     atomic.close().unwrap();
 }
+
+/// Between the move of a map and the end of the call that moved it, its old addresses are anybody's.
+#[test]
+fn a_handle_that_moved_takes_nothing_with_it_that_has_come_to_lie_there() {
+    let _alone = alone();
+    let folder = folder();
+    let atomic =
+        posix::hold(options().create(true).len(page()).load(folder.path().join("atomic.bin")).unwrap());
+    let mut moved = atomic.write();
+    let old = moved.as_ptr();
+    moved.resize(64 << 20).unwrap();
+    assert_ne!(moved.as_ptr(), old);
+    let came = Mapped::with(Kind::Kernel, 1, old.cast_mut().cast(), libc::MAP_FIXED_NOREPLACE);
+    drop(moved);
+    came.store(0, 3);
+    // The kernel's own would not begin.
+    came.msync(0..1, MS_ASYNC).unwrap();
+    let begun = Instant::now();
+    while !came.is_synced(0) {
+        assert!(begun.elapsed() < DEADLINE, "nobody writes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    atomic.close().unwrap();
+}

@@ -10,8 +10,9 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use libc::{MAP_SHARED, MS_ASYNC, MS_SYNC, PROT_READ, PROT_WRITE};
 use steadfast::posix::{self, Rules};
@@ -39,15 +40,18 @@ fn options() -> AtomicOptions {
 }
 
 fn map(file: &File, pages: usize, is_atomic: bool) -> *mut c_void {
+    if is_atomic {
+        return map_atomic(file, pages, &options());
+    }
+    // SAFETY: anywhere.
+    unsafe { posix::mmap(ptr::null_mut(), pages * page(), READ_WRITE, MAP_SHARED, file.as_raw_fd(), 0) }
+        .unwrap()
+}
+
+fn map_atomic(file: &File, pages: usize, options: &AtomicOptions) -> *mut c_void {
     let (len, fd) = (pages * page(), file.as_raw_fd());
-    let at = if is_atomic {
-        // SAFETY: anywhere; nobody else writes the file.
-        unsafe { posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0, &options()) }
-    } else {
-        // SAFETY: anywhere.
-        unsafe { posix::mmap(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0) }
-    };
-    at.unwrap()
+    // SAFETY: anywhere; nobody else writes the file.
+    unsafe { posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0, options) }.unwrap()
 }
 
 fn word(at: *mut c_void, page_number: usize) -> &'static AtomicU64 {
@@ -117,8 +121,7 @@ fn no_sync_is_lost_while_others_map_and_unmap() {
         ended.into_iter().for_each(|worker| worker.unwrap());
     });
     for at in maps {
-        // SAFETY: nobody uses it any more.
-        unsafe { posix::munmap(at as *mut c_void, THREADS * page()) }.unwrap();
+        unmap(at as *mut c_void, THREADS);
     }
     for (file, kind) in shared.iter().zip(["atomic", "kernel"]) {
         assert!((0..THREADS).all(|number| stands(file, number) == rounds), "{kind}");
@@ -157,13 +160,189 @@ fn no_store_is_lost_while_a_file_is_given_back_to_the_kernel() {
             let again = again.unwrap();
             assert_eq!(word(again, THREADS - 1).load(Ordering::Relaxed), 0);
             let last = storing.into_iter().map(|thread| thread.join().unwrap()).collect();
-            // SAFETY: nobody uses it any more.
-            unsafe { posix::munmap(again, THREADS * page()) }.unwrap();
+            unmap(again, THREADS);
             last
         });
         posix::msync(at as *mut c_void, THREADS * page(), MS_SYNC, Rules::Posix).unwrap();
-        // SAFETY: nobody uses it any more.
-        unsafe { posix::munmap(at as *mut c_void, THREADS * page()) }.unwrap();
+        unmap(at as *mut c_void, THREADS);
         assert_eq!((0..THREADS - 1).map(|number| stands(&file, number)).collect::<Vec<_>>(), last);
     }
+}
+
+/// Until the thread that maps the file sleeps on a futex, twice in a row, or has `done` so. Before the image is listed it may wait for
+/// others that map something.
+fn until_it_waits(thread: &AtomicU64, file: &File, done: &AtomicBool) {
+    let mut seen = 0;
+    while !posix::file::is_atomic(file.as_fd()) {
+        thread::yield_now();
+    }
+    while seen < 2 && !done.load(Ordering::SeqCst) {
+        let call = format!("/proc/self/task/{}/syscall", thread.load(Ordering::SeqCst));
+        let call = std::fs::read_to_string(call).unwrap_or_default();
+        let sleeps = call.split(' ').next() == Some(&libc::SYS_futex.to_string());
+        seen = if sleeps { seen + 1 } else { 0 };
+        thread::yield_now();
+    }
+}
+
+fn name_of_this_thread() -> u64 {
+    rustix::thread::gettid().as_raw_nonzero().get() as u64
+}
+
+fn unmap(at: *mut c_void, pages: usize) {
+    // SAFETY: nobody uses it any more.
+    unsafe { posix::munmap(at, pages * page()) }.unwrap();
+}
+
+#[test]
+fn a_mapping_waits_for_the_plain_writes_that_looked_before_it() {
+    let folder = folder();
+    let file = file(folder.path(), "data", 2);
+    let (mapper, is_mapped) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let write = posix::file::plain_write(file.as_fd()).unwrap().expect("nothing maps it");
+        let maps = scope.spawn(|| {
+            mapper.store(name_of_this_thread(), Ordering::SeqCst);
+            let at = map(&file, 2, true);
+            is_mapped.store(true, Ordering::SeqCst);
+            at as usize
+        });
+        until_it_waits(&mapper, &file, &is_mapped);
+        assert!(!is_mapped.load(Ordering::SeqCst), "it was mapped under a write");
+        assert!(posix::file::plain_write(file.as_fd()).unwrap().is_none(), "who looks now goes to the image");
+        std::os::unix::fs::FileExt::write_all_at(&file, &7_u64.to_ne_bytes(), page() as u64).unwrap();
+        drop(write);
+        let at = maps.join().unwrap() as *mut c_void;
+        assert_eq!(word(at, 1).load(Ordering::Relaxed), 7, "what it wrote is in the image");
+        word(at, 0).store(8, Ordering::Relaxed);
+        posix::msync(at, 2 * page(), MS_SYNC, Rules::Posix).unwrap();
+        unmap(at, 2);
+    });
+    assert_eq!((stands(&file, 0), stands(&file, 1)), (8, 7));
+}
+
+#[test]
+fn a_mapping_waits_for_no_write_to_anything_else_and_for_none_of_its_own_thread() {
+    let folder = folder();
+    let (one, other) = (file(folder.path(), "one", 1), file(folder.path(), "other", 1));
+    let (_reads, writes) = std::io::pipe().unwrap();
+    let (begun, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _writes =
+                [other.as_fd(), writes.as_fd()].map(|fd| posix::file::plain_write(fd).unwrap().unwrap());
+            begun.wait();
+            end.wait();
+        });
+        begun.wait();
+        // As where a signal handler maps what the thread was writing to.
+        let own = posix::file::plain_write(one.as_fd()).unwrap().unwrap();
+        let at = map(&one, 1, true);
+        drop(own);
+        unmap(at, 1);
+        end.wait();
+    });
+}
+
+/// Some go to the plain file and some to the image, as it comes.
+#[test]
+fn no_record_is_lost_that_is_written_while_the_file_is_mapped_again_and_again() {
+    const RECORDS: u64 = 500;
+    const WRITERS: u64 = 3;
+    let rounds = if cfg!(debug_assertions) { 50 } else { 200 };
+    let folder = folder();
+    let pages = (8 * RECORDS * WRITERS) as usize / page() + 2;
+    let file = file(folder.path(), "data", pages);
+    let write = |value: u64, record: u64| loop {
+        let (bytes, at) = (value.to_ne_bytes(), 8 * record);
+        if let Some(_under_way) = posix::file::plain_write(file.as_fd()).unwrap() {
+            return std::os::unix::fs::FileExt::write_all_at(&file, &bytes, at).unwrap();
+        }
+        if let Some(written) = posix::file::write_at(file.as_fd(), &bytes, at) {
+            assert_eq!(written.unwrap(), 8);
+            return;
+        }
+    };
+    let done = AtomicBool::new(false);
+    // What it wrote last to every record of its own.
+    let work = |number: u64| {
+        let mut pass = 0;
+        while !done.load(Ordering::Relaxed) {
+            pass += 1;
+            (0..RECORDS).for_each(|record| write(pass, number * RECORDS + record));
+        }
+        pass
+    };
+    let last: Vec<u64> = thread::scope(|scope| {
+        let work = &work;
+        let writers: Vec<_> = (0..WRITERS).map(|number| scope.spawn(move || work(number))).collect();
+        let mapped = std::panic::catch_unwind(|| {
+            for _ in 0..rounds {
+                let at = map(&file, pages, true);
+                word(at, pages - 1).fetch_add(1, Ordering::Relaxed);
+                posix::msync(at, pages * page(), MS_SYNC, Rules::Posix).unwrap();
+                unmap(at, pages);
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+        mapped.unwrap();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    for (number, last) in last.into_iter().enumerate() {
+        for record in 0..RECORDS {
+            let mut found = [0; 8];
+            let at = 8 * (number as u64 * RECORDS + record);
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, at).unwrap();
+            assert_eq!(u64::from_ne_bytes(found), last, "writer {number}, record {record}");
+        }
+    }
+}
+
+/// How often this process has the file open.
+fn descriptors(path: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|name| name == path)).count()
+}
+
+/// Does a thread of this process sleep?
+fn sleeps(thread: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
+/// Not behind it: the next commit would find a stranger's hand on the file.
+#[test]
+fn who_writes_to_a_file_while_it_is_opened_waits_and_writes_into_the_image() {
+    let folder = folder();
+    let file = file(folder.path(), "data", 1);
+    let path = folder.path().join("data");
+    // SAFETY: nobody else writes the file.
+    let holder = unsafe { AtomicMapping::options().view(&path) }.unwrap();
+    let before = descriptors(&path);
+    let writer = AtomicI32::new(0);
+    let at = thread::scope(|scope| {
+        let opening =
+            scope.spawn(|| map_atomic(&file, 1, &options().lock_timeout(Duration::from_secs(600))) as usize);
+        // It is in the middle of it, and waits for the lock.
+        while descriptors(&path) == before {
+            assert!(!opening.is_finished());
+            thread::yield_now();
+        }
+        let writing = scope.spawn(|| {
+            writer.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
+            posix::file::write_at(file.as_fd(), &77_u64.to_ne_bytes(), 0).map(Result::unwrap)
+        });
+        while !writing.is_finished() && !sleeps(writer.load(Ordering::SeqCst)) {
+            thread::yield_now();
+        }
+        holder.close().unwrap();
+        let at = opening.join().unwrap() as *mut c_void;
+        assert_eq!(writing.join().unwrap(), Some(8), "it was the image's, and not the kernel's");
+        at as usize
+    }) as *mut c_void;
+    assert_eq!(word(at, 0).load(Ordering::Relaxed), 77);
+    posix::msync(at, page(), MS_SYNC, Rules::Posix).unwrap();
+    // SAFETY: nobody uses it any more.
+    unsafe { posix::munmap(at, page()) }.unwrap();
+    assert_eq!(stands(&file, 0), 77);
 }

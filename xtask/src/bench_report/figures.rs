@@ -18,8 +18,8 @@ pub(crate) struct Figures {
 impl Figures {
     /// Runs these benchmarks, each with the command that `command` makes of its arguments.
     pub(crate) fn measure(
-        plan: &[Vec<&str>],
-        command: impl Fn(&[&str]) -> Command,
+        plan: &[Vec<String>],
+        command: impl Fn(&[String]) -> Command,
     ) -> Result<Figures, String> {
         let mut rows: Vec<Row> = Vec::new();
         for arguments in plan {
@@ -76,7 +76,7 @@ impl Figures {
 }
 
 /// The benchmark, working in `dir`.
-pub(crate) fn command(dir: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(dir: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["run", "--quiet", "--release", "--locked", "--package", "bench", "--"]);
     command.args(arguments).arg("--json").arg("--dir").arg(dir);

@@ -42,7 +42,7 @@ impl Image {
     }
 
     /// The benchmark, working on the image.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[String]) -> Command {
         let bench = figures::command(&self.point, arguments);
         let mut command = self.mounted(bench.get_program());
         command.args(bench.get_args());

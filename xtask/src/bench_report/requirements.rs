@@ -111,6 +111,7 @@ pub(crate) fn all() -> Vec<Requirement> {
     rows.extend(against_memmap2());
     rows.extend(against_databases());
     rows.extend(over_time());
+    rows.extend(under_programs());
     rows
 }
 
@@ -265,4 +266,93 @@ fn over_time() -> Vec<Requirement> {
         memory,
     ));
     rows
+}
+
+/// How many times faster than with the kernel's mapping an unmodified program's flush of so many pages is.
+fn times_the_kernel(program: &'static str, under: &'static str, pages: u64) -> Measure {
+    Box::new(move |figures| {
+        let of = |under: &str| {
+            let with = [("under", Value::from(under)), ("pages", pages.into())];
+            figures.all("programs", program, &with, "flush_p50_us").next()
+        };
+        Some(of("kernel")? / of(under)?)
+    })
+}
+
+/// LMDB stores and syncs more than it is asked for, by its own rules (copies of the pages of its tree, then where they are): nothing is
+/// required of it.
+fn under_programs() -> Vec<Requirement> {
+    const UNDER: [(&str, &str, [f64; 2]); 2] =
+        [("steadfast", "", [4.0, 7.0]), ("steadfast, publish(false)", ", without publish", [10.0, 30.0])];
+    const MAPS: [(&str, &str); 3] =
+        [("python-mmap", "Python"), ("numpy-memmap", "NumPy"), ("java-force", "Java")];
+    const DATABASES: [(&str, &str); 2] =
+        [("lmdb-node", "LMDB under Node.js"), ("lmdb-python", "LMDB under Python")];
+    let mut rows = Vec::new();
+    for (under, how, bounds) in UNDER {
+        for (pages, bound) in [16, 256].into_iter().zip(bounds) {
+            for (program, name) in MAPS {
+                let what = format!(
+                    "{name}, unmodified{how}, a flush of {pages} pages: times faster than without the library"
+                );
+                rows.push(Requirement::at_least(what, bound, times_the_kernel(program, under, pages)));
+            }
+            for (program, name) in DATABASES {
+                let what = format!(
+                    "{name}, unmodified{how}, a flush of {pages} records: times faster than without the library"
+                );
+                rows.push(Requirement::reported(what, times_the_kernel(program, under, pages)));
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cells(what: &str, rows: Value) -> Vec<String> {
+        let rows = serde_json::from_value(rows).unwrap();
+        let figures = Figures { file_system: "ext4".to_owned(), rows };
+        let wanted = all().into_iter().filter(|row| row.what.contains(what));
+        wanted.map(|row| format!("{}: {}", row.required(), row.cell(&figures))).collect()
+    }
+
+    #[test]
+    fn an_unmodified_program_is_held_against_itself_over_the_kernels_mapping() {
+        let row = |program: &str, under: &str, pages: u64, p50: f64| {
+            json!({
+                "bench": "programs", "system": program, "under": under, "pages": pages, "flush_p50_us": p50, "p50_us": 1.0, "vs_kernel": 9.0,
+            })
+        };
+        let rows = json!([
+            row("python-mmap", "kernel", 16, 9000.0),
+            row("python-mmap", "kernel", 256, 90000.0),
+            row("python-mmap", "steadfast", 16, 2000.0),
+            row("python-mmap", "steadfast", 256, 20000.0),
+            row("python-mmap", "steadfast, publish(false)", 16, 901.0),
+            row("lmdb-node", "kernel", 16, 1000.0),
+            row("lmdb-node", "steadfast", 16, 2000.0),
+            // How long it takes to open has no pages.
+            { "bench": "programs", "system": "python-mmap", "under": "kernel", "open_p50_ms": 1.0 },
+        ]);
+        let of = |what: &str| cells(what, rows.clone());
+        assert_eq!(of("Python, unmodified, a flush of 16 pages"), ["≥ 4: 4.50 holds"]);
+        assert_eq!(of("Python, unmodified, a flush of 256 pages"), ["≥ 7: **4.50** falls short"]);
+        assert_eq!(
+            of("Python, unmodified, without publish, a flush of 16 pages"),
+            ["≥ 10: **9.99** falls short"]
+        );
+        assert_eq!(of("Python, unmodified, without publish, a flush of 256 pages"), ["≥ 30: –"]);
+        assert_eq!(of("LMDB under Node.js, unmodified, a flush of 16 records"), ["reported: 0.50"]);
+        assert_eq!(of("NumPy, unmodified").len(), 4);
+        assert_eq!(
+            of("Java, unmodified"),
+            ["≥ 4: –", "≥ 7: –", "≥ 10: –", "≥ 30: –"],
+            "where it was not timed"
+        );
+    }
 }

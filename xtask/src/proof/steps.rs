@@ -3,10 +3,14 @@
 use std::fmt;
 
 use super::Dose;
+use crate::PRELOAD;
 
 /// A step that is one of the project's own tests.
 pub(super) const CARGO: &str = "cargo";
 const RIG: &str = "crashlab";
+
+/// Unmodified programs that store all over a file, whose power is cut.
+const CUT: &str = "--program python-mmap --program numpy-memmap --program java-force";
 
 /// One attempt to break something.
 #[derive(Debug, Clone)]
@@ -93,6 +97,7 @@ pub(super) fn all(dose: Dose) -> Vec<Step> {
             "hands --only eio --only full --rounds 2000 --seed 20261126",
         ),
     ));
+    steps.extend(under_programs(dose));
     steps.push(Step::rig("Mutations", &either("mutate --sample 8", "mutate")));
     // Nobody adopts, discards or copies there: the syncs of all other work.
     steps.push(Step::rig(
@@ -117,4 +122,68 @@ pub(super) fn all(dose: Dose) -> Vec<Step> {
         ));
     }
     steps
+}
+
+/// Programs that were not made for it, with the library under them.
+fn under_programs(dose: Dose) -> Vec<Step> {
+    let short = dose == Dose::Short;
+    let (runs, seed) = if short { (3, 1) } else { (200, 20261126) };
+    let killed = format!("programs --runs {runs} --seed {seed} --preload {PRELOAD}");
+    let mut steps = vec![Step::rig("Unmodified programs, killed", &killed)];
+    if !short {
+        let alone = format!("programs --runs 100 --seed {seed}");
+        steps.push(Step::rig("The same programs without the library, to compare with", &alone));
+    }
+    if short {
+        let cuts = format!("cuts --fs ext4 --images 40 --compared 10 --seed {seed} --preload {PRELOAD}");
+        steps.push(Step::rig("Power cuts under unmodified programs, on ext4", &cuts));
+    } else {
+        for (fs, title) in [
+            ("ext4", "Power cuts under unmodified programs, on ext4"),
+            ("xfs", "Power cuts under unmodified programs, on XFS"),
+        ] {
+            let cuts = format!("cuts --fs {fs} {CUT} --images 1000 --seed {seed} --preload {PRELOAD}");
+            steps.push(Step::rig(title, &cuts));
+        }
+    }
+    let only = if short { " --only cpython --only numpy" } else { "" };
+    steps.push(Step::rig("Programs' own tests", &format!("suites --preload {PRELOAD}{only}")));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unmodified_programs_are_killed_cut_and_tested_in_both_doses() {
+        for (dose, kills, cuts) in [(Dose::Short, 1, &["ext4"][..]), (Dose::Long, 2, &["ext4", "xfs"])] {
+            let steps = all(dose);
+            let of = |what: &str| {
+                let steps = steps.iter().filter(|step| step.program == RIG && step.arguments[0] == what);
+                steps.map(Step::to_string).collect::<Vec<_>>()
+            };
+            let over = format!("--preload {PRELOAD}");
+            let with = of("programs");
+            assert_eq!(with.len(), kills);
+            assert_eq!(with.iter().filter(|step| step.contains(&over)).count(), 1, "{with:?}");
+            let cut = of("cuts");
+            assert_eq!(cut.len(), cuts.len());
+            for (step, fs) in cut.iter().zip(cuts) {
+                assert!(step.contains(&format!("--fs {fs} ")) && step.contains(&over), "{step}");
+            }
+            assert!(matches!(&of("suites")[..], [step] if step.contains(&over)));
+        }
+    }
+
+    #[test]
+    fn no_two_steps_of_a_dose_are_the_same_command() {
+        for dose in [Dose::Short, Dose::Long] {
+            let mut commands: Vec<String> = all(dose).iter().map(Step::to_string).collect();
+            let count = commands.len();
+            commands.sort();
+            commands.dedup();
+            assert_eq!(commands.len(), count, "what was kept of one would be taken for the other's");
+        }
+    }
 }

@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 36] = [
+const FILES: [(&str, Verdict, Verdict); 37] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -63,6 +63,7 @@ const FILES: [(&str, Verdict, Verdict); 36] = [
     ("one_writer", Long, Long),
     ("planted", Not(PLANTED), Not(PLANTED)),
     ("posix_calls", Long, Not(ONE_THREAD)),
+    ("posix_lost_names", Long, Not(FORKS)),
     ("posix_msync", Long, Long),
     ("posix_threads", Short, Short),
     ("readers", Long, Long),

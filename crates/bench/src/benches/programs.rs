@@ -62,7 +62,10 @@ pub(crate) fn run(
         }
         match workshop.timer(program) {
             Ok(timer) => rows.extend(measure(&ground, program, &timer, pages, rounds, library.as_deref())?),
-            Err(lacking) => notes.push(format!("{program}: not measured: this machine lacks {lacking}")),
+            Err(lacking) => {
+                let note = format!("not measured: this machine lacks {lacking}");
+                rows.push(Row::new("programs", &program.to_string()).with("note", note));
+            }
         }
     }
     Ok(Outcome { rows, notes })

@@ -5,6 +5,7 @@ mod failures;
 mod hands;
 mod journal_bytes;
 mod limits;
+mod lost_names;
 mod pairs;
 mod readers;
 mod recoveries;
@@ -23,6 +24,7 @@ pub(super) const PARTS: &[(&str, Part)] = &[
     ("file and journal", |_, _| rig::told(pairs::all())),
     ("whose the journal is", |_, _| rig::told(trust::all())),
     ("other hands", |_, _| rig::told(hands::all())),
+    ("lost names", |_, _| rig::told(lost_names::all())),
     ("readers", |_, _| rig::told(readers::all())),
     ("limits", |_, _| rig::told(limits::all())),
     ("scrubs", |_, _| rig::told(scrubs::all())),

@@ -113,6 +113,27 @@ static void atomic_mappings_by_address(void) {
     free(path);
 }
 
+static void closing_everything_leaves_plain_files_and_the_memory(void) {
+    const size_t page = page_size();
+    char *path = path_in(folder, "closed.bin");
+    int fd = fresh_file(path, 2);
+    char *map = (char *)sf_mmap_atomic(NULL, 2 * page, READ_WRITE, MAP_SHARED, fd, 0, NULL);
+    CHECK((void *)map != MAP_FAILED);
+    map[0] = 1;
+    map[page] = 2;
+    CHECK(sf_close_all() == 0);
+    CHECK(first_byte_of(fd, 0) == 1 && first_byte_of(fd, 1) == 2);
+    struct sf_inspection after;
+    after.struct_size = sizeof after;
+    CHECK(sf_inspect(path, &after) == 0 && !after.journal_found);
+    CHECK(map[0] == 1);
+    map[0] = 3;
+    CHECK(first_byte_of(fd, 0) == 1);
+    CHECK(sf_close_all() == 0);
+    CHECK(close(fd) == 0);
+    free(path);
+}
+
 static void memory_of_a_handle_is_not_taken_away_by_address(void) {
     const size_t page = page_size();
     char *path = path_in(folder, "held.bin");
@@ -138,5 +159,6 @@ int main(int argc, char **argv) {
     kernel_mappings_by_address();
     atomic_mappings_by_address();
     memory_of_a_handle_is_not_taken_away_by_address();
+    closing_everything_leaves_plain_files_and_the_memory();
     return 0;
 }

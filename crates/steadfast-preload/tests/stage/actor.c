@@ -16,6 +16,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if !__USE_FORTIFY_LEVEL
+extern ssize_t __read_chk(int, void *, size_t, size_t);
+extern ssize_t __pread_chk(int, void *, size_t, off_t, size_t);
+extern ssize_t __pread64_chk(int, void *, size_t, off64_t, size_t);
+#endif
+
 #define UNTOUCHED 77
 #define IS(name) (strcmp(word[0], name) == 0)
 #define NUMBER(n) (strtoll(word[n], NULL, 0))
@@ -91,6 +97,12 @@ static long act(char *line) {
     if (IS("open")) return open(word[1], flags_of(word[2]), 0644);
     if (IS("openat")) return openat(AT_FDCWD, word[1], flags_of(word[2]), 0644);
     if (IS("creat")) return creat(word[1], 0644);
+    if (IS("unlink")) return unlink(word[1]);
+    if (IS("unlinkat")) return unlinkat(AT_FDCWD, word[1], 0);
+    if (IS("remove")) return remove(word[1]);
+    if (IS("rename")) return rename(word[1], word[2]);
+    if (IS("renameat")) return renameat(AT_FDCWD, word[1], AT_FDCWD, word[2]);
+    if (IS("renameat2")) return renameat2(AT_FDCWD, word[1], AT_FDCWD, word[2], NUMBER(3));
     if (IS("close")) return close(NUMBER(1));
     if (IS("closeall")) {
         for (int fd = NUMBER(1); fd < 2048; fd++) close(fd);
@@ -166,6 +178,11 @@ static long act(char *line) {
     }
     static char bytes[1 << 16];
     long got = -2;
+    /* What -D_FORTIFY_SOURCE makes of calls with a length that only the running program knows. */
+    if (IS("__read_chk")) got = __read_chk(fd, bytes, NUMBER(2), sizeof bytes);
+    if (IS("__pread_chk")) got = __pread_chk(fd, bytes, NUMBER(3), NUMBER(2), sizeof bytes);
+    if (IS("overflow")) _exit(NUMBER(2) ? __pread_chk(fd, bytes, 10, 0, 9) : __read_chk(fd, bytes, 10, 9));
+    if (IS("__pread64_chk")) got = __pread64_chk(fd, bytes, NUMBER(3), NUMBER(2), sizeof bytes);
     if (IS("pread")) got = pread(fd, bytes, NUMBER(3), NUMBER(2));
     if (IS("read")) got = read(fd, bytes, NUMBER(2));
     if (IS("preadv") || IS("preadv2") || IS("readv")) {

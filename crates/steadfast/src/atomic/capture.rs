@@ -220,6 +220,25 @@ impl AtomicMapping {
         Ok(Captured { left, ..joined })
     }
 
+    /// Every page that was stored to since the last commit, whole: what the store keeps is not looked at, since a try that failed may have
+    /// written half of them there.
+    pub(super) fn uncommitted_pages(&mut self) -> Result<Captured> {
+        self.working.look_anew();
+        self.refuse_any_damage("close")?;
+        self.working.find_changes(self.len, !self.lent_raw);
+        let mut runs = self.working.changed.clone();
+        runs.extend(self.declared.pages());
+        normalise(&mut runs);
+        let mut capture = Capture::default();
+        let mut copy = Vec::new();
+        for run in inside(&runs, &(0..self.len)) {
+            self.copy_run(&run, &mut copy)?;
+            capture.push(run.start, &copy);
+        }
+        self.refuse_any_damage("close")?;
+        Captured::join(vec![capture]).map_err(|error| Error::from_io("close", error).path(self.store.path()))
+    }
+
     fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {
         let page = sys::page_size();
         let mut capture = Capture::default();

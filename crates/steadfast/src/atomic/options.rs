@@ -132,6 +132,12 @@ impl AtomicOptions {
         self
     }
 
+    /// As [`JournaledFileOptions::may_be_renamed`](crate::store::JournaledFileOptions::may_be_renamed).
+    pub(crate) fn may_be_renamed(mut self, may: bool) -> Self {
+        self.file = self.file.may_be_renamed(may);
+        self
+    }
+
     /// Leave no committed-over bytes behind in the journal: [`rollback`](AtomicMapping::rollback), commits that make the map shorter,
     /// [`checkpoint`](AtomicMapping::checkpoint) and [`close`](AtomicMapping::close) overwrite them with zeros before they return.
     /// What that means, costs and cannot do: see [`JournaledFileOptions::scrub`]. Default: no.

@@ -182,6 +182,10 @@ impl Working {
         self.region.len()
     }
 
+    pub(super) fn mapped_bytes(&self) -> usize {
+        self.mapped
+    }
+
     /// These pages are the caller's from here on. Nothing in them may wait for a commit.
     pub(super) fn give_up(&mut self, bytes: &Range<usize>) {
         self.region.give_up(bytes);

@@ -487,7 +487,7 @@ fn kind_of(mode: u32) -> FileKind {
 
 fn stat_of(stat: &unix::Statx) -> FileStat {
     let mode = u32::from(stat.stx_mode);
-    let changed = &stat.stx_ctime;
+    let ns = |time: &unix::StatxTimestamp| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     FileStat {
         kind: kind_of(mode),
         len: stat.stx_size,
@@ -497,7 +497,8 @@ fn stat_of(stat: &unix::Statx) -> FileStat {
         links: u64::from(stat.stx_nlink),
         mode: mode & 0o7777,
         owner: (stat.stx_uid, stat.stx_gid),
-        changed_ns: i128::from(changed.tv_sec) * 1_000_000_000 + i128::from(changed.tv_nsec),
+        changed_ns: ns(&stat.stx_ctime),
+        modified_ns: ns(&stat.stx_mtime),
     }
 }
 
@@ -512,5 +513,6 @@ fn stat_without_mount(stat: &unix::Stat) -> FileStat {
         mode: stat.st_mode & 0o7777,
         owner: (stat.st_uid, stat.st_gid),
         changed_ns: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+        modified_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
     }
 }

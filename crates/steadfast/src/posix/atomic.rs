@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs;
 
+use super::in_flight;
+use super::map;
+use super::name::{self, Name};
 use super::process::{self, Process};
 use super::table::{self, Place, Window};
+use super::tail;
 use crate::atomic::{AtomicMapping, AtomicOptions};
+use crate::descriptors::opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::CommitTicket;
 use crate::sys::address;
@@ -31,12 +36,16 @@ pub(super) struct AtomicFile {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// Gone once the last window is, or once the file was given back to the kernel.
     map: Option<AtomicMapping>,
     /// Of the commit that was begun last.
     ticket: Option<CommitTicket>,
+    /// Where it was found.
+    place: Option<name::Place>,
+    /// The file is closed, and only the memory is left.
+    is_closed: bool,
 }
 
 fn images(process: &Process) -> MutexGuard<'_, HashMap<Identity, Arc<AtomicFile>>> {
@@ -52,7 +61,7 @@ pub(super) fn identity_of(fd: BorrowedFd<'_>) -> Result<Option<Identity>> {
 
 /// The image of a descriptor's file, if it has one in this process.
 pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Option<Arc<AtomicFile>> {
-    if process::here().image_count.load(Ordering::Acquire) == 0 {
+    if !any() {
         return None;
     }
     let stat = fs::fstat(fd).ok()?;
@@ -63,8 +72,24 @@ pub(super) fn of(identity: Identity) -> Option<Arc<AtomicFile>> {
     images(process::here()).get(&identity).cloned()
 }
 
+/// Has any file an image? Costs one load.
+pub(super) fn any() -> bool {
+    process::known().is_some_and(|process| process.image_count.load(Ordering::Acquire) != 0)
+}
+
 pub(super) fn all() -> Vec<Arc<AtomicFile>> {
     images(process::here()).values().cloned().collect()
+}
+
+/// Is it the first time that this file goes back to the kernel?
+pub(super) fn note_given_back(identity: Identity) -> bool {
+    process::here().given_back.lock().unwrap_or_else(PoisonError::into_inner).insert(identity)
+}
+
+pub(super) fn was_given_back(identity: Identity) -> bool {
+    process::known().is_some_and(|process| {
+        process.given_back.lock().unwrap_or_else(PoisonError::into_inner).contains(&identity)
+    })
 }
 
 fn forget(identity: Identity) {
@@ -90,8 +115,7 @@ pub(super) unsafe fn open(
     let least = usize::try_from(end.max(len)).unwrap_or(usize::MAX).saturating_add(page_size());
     let wanted = least.saturating_mul(2).max(RESERVED_BYTES_MIN);
     // Known before it is opened: whoever writes to the file meanwhile waits for the image, and writes into that.
-    let state = Mutex::new(State { map: None, ticket: None });
-    let file = Arc::new(AtomicFile { identity, memory: OnceLock::new(), state });
+    let file = Arc::new(AtomicFile { identity, memory: OnceLock::new(), state: Mutex::default() });
     let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let process = process::here();
@@ -99,9 +123,11 @@ pub(super) unsafe fn open(
         files.insert(identity, Arc::clone(&file));
         process.image_count.store(files.len(), Ordering::Release);
     }
+    // Those that looked before are let through to the plain file, which is read after them.
+    in_flight::wait_for_writes_to(identity);
     let mut opened = Err(Error::new(ErrorKind::LimitExceeded, "mmap", "no addresses"));
     for reserve in [wanted, least] {
-        let options = options.clone().keep_from_children(false).reserve(reserve);
+        let options = options.clone().keep_from_children(false).may_be_renamed(true).reserve(reserve);
         // SAFETY: passed on to the caller.
         opened = unsafe { options.view_fd(fd) };
         if !opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::LimitExceeded) {
@@ -115,8 +141,16 @@ pub(super) unsafe fn open(
             return Err(error);
         }
     };
+    // It was opened by its name, which may have gone to another file in between.
+    let found = map.descriptor().and_then(|fd| fs::fstat(fd).ok()).map(|stat| (stat.st_dev, stat.st_ino));
+    if found != Some(identity) {
+        forget(identity);
+        return Err(Error::new(ErrorKind::Unsupported, "mmap", "its name leads to another file by now")
+            .path(map.path()));
+    }
     // From here on stores are looked for.
     map.as_mut_ptr();
+    state.place = name::Place::of(map.path(), identity);
     state.map = Some(map);
     drop(state);
     if let Some(mut image) = file.image() {
@@ -184,6 +218,15 @@ impl Image<'_> {
         Ok(self.map()?.reserved_bytes())
     }
 
+    /// Addresses of windows that are behind the last page.
+    pub(super) fn tails(&mut self) -> Result<Vec<Range<usize>>> {
+        // Pages that were cut off and wait for the commit of that are the image's still.
+        let end = self.base()? + self.map()?.mapped_bytes();
+        let behind = |memory: Range<usize>| memory.start.max(end)..memory.end;
+        let windows = self.file.windows().into_iter();
+        Ok(windows.map(|(memory, _)| behind(memory)).filter(|tail| !tail.is_empty()).collect())
+    }
+
     fn clip(&mut self, bytes: Range<u64>) -> Result<Range<usize>> {
         let len = self.len()?;
         let at = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX).min(len);
@@ -212,12 +255,42 @@ impl Image<'_> {
         self.commit(0..u64::MAX)
     }
 
-    /// Commits what was stored before the memory was frozen, and closes the file while nobody can store to it: a plain file is what the
-    /// kernel maps then.
-    pub(super) fn close_frozen(&mut self) -> Result<()> {
+    /// Closes the file while nobody can store to it, with what was stored before the memory was frozen: a plain file is what the kernel
+    /// maps then.
+    pub(super) fn close_frozen(&mut self, name: Name) -> Result<()> {
         let map = self.map()?;
-        map.commit()?;
-        map.close_file()
+        if name == Name::Kept {
+            map.commit()?;
+            map.close_file()?;
+        } else {
+            map.close_without_name()?;
+        }
+        self.state.is_closed = true;
+        Ok(())
+    }
+
+    /// The same for a file that has lost its name, and whose memory nobody uses any more.
+    pub(super) fn close_without_name(&mut self) -> Result<()> {
+        if !self.state.is_closed {
+            self.readable(AtomicMapping::close_without_name)?;
+            self.state.is_closed = true;
+        }
+        Ok(())
+    }
+
+    /// What has become of the file's name.
+    pub(super) fn name(&self) -> Name {
+        name::name_of(self.state.map.as_ref().and_then(AtomicMapping::descriptor), self.state.place.as_ref())
+    }
+
+    /// One more descriptor of the file that is mapped, whatever its name leads to.
+    pub(super) fn descriptor(&mut self) -> Result<OwnedFd> {
+        let map = self.map()?;
+        let copied = match map.descriptor() {
+            Some(fd) => fd.try_clone_to_owned(),
+            None => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
+        };
+        copied.map(opened).map_err(|error| Error::from_io("mmap", error).path(map.path()))
     }
 
     pub(super) fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> Result<usize> {
@@ -306,7 +379,9 @@ impl Image<'_> {
             }
             self.map()?.resize(len)?;
         }
-        self.commit_all()
+        self.commit_all()?;
+        tail::lay(self);
+        Ok(())
     }
 
     /// Makes zeros, as far as the file goes.
@@ -324,7 +399,7 @@ impl Image<'_> {
 
     /// Lets go of the file: everything is committed, and the plain file holds it.
     pub(super) fn close(mut self) -> Result<()> {
-        let committed = self.commit_all();
+        let committed = if self.state.is_closed { Ok(()) } else { self.commit_all() };
         if committed.as_ref().is_err_and(|error| error.kind() != ErrorKind::ForeignChange) {
             return committed;
         }
@@ -340,7 +415,13 @@ impl Image<'_> {
 
     /// Lets go of the file, and not of the memory.
     pub(super) fn leave(mut self) -> Result<()> {
-        self.commit_all()?;
+        match self.name() {
+            Name::Kept => self.commit_all()?,
+            name => {
+                map::refuse_to_leave(name, &self.path()?)?;
+                self.close_without_name()?;
+            }
+        }
         let closed = match self.state.map.take() {
             Some(map) => map.close_and_leave_memory(),
             None => Ok(()),

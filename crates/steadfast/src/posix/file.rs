@@ -6,29 +6,27 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::ops::{Range, RangeInclusive};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use super::atomic::{self, Image};
-use super::map;
-use super::os_error;
+pub use super::in_flight::PlainWrite;
+use super::{in_flight, map, name, os_error};
 use crate::error::Result;
 
-/// The same for calls that change these bytes. Where the program has unmapped some of them there is no image to change: the file goes
-/// back to the kernel, whose call it is then.
+/// The same for calls that change these bytes. Where the program has unmapped some of them there is no image to change, and where the file
+/// has lost its name nothing can be committed: it goes back to the kernel, whose call it is then.
 fn changing<T>(
     fd: BorrowedFd<'_>,
     bytes: Range<u64>,
-    call: impl FnOnce(Image<'_>) -> Result<T>,
+    call: impl Fn(&mut Image<'_>) -> Result<T>,
 ) -> Option<Result<T>> {
     let file = atomic::of_descriptor(fd)?;
-    let mut image = file.image()?;
-    match image.lacks(bytes) {
-        Ok(false) => Some(call(image)),
-        Ok(true) => {
-            drop(image);
-            map::leave_to_kernel(&file).err().map(Err)
-        }
+    let lacks = |image: &mut Image<'_>| image.lacks(bytes.clone());
+    let done = name::committing(&file, |image| if lacks(image)? { Ok(None) } else { call(image).map(Some) });
+    match done.transpose()? {
+        Ok(None) => map::leave_to_kernel(&file, map::MAPPED_TWICE).err().map(Err),
+        Ok(Some(done)) => Some(Ok(done)),
         Err(error) => Some(Err(error)),
     }
 }
@@ -46,6 +44,53 @@ pub fn is_atomic(fd: BorrowedFd<'_>) -> bool {
     atomic::of_descriptor(fd).is_some()
 }
 
+/// Was the file mapped atomically in this process, and given back to the kernel, with a warning in the log? Then it was said what comes of
+/// mapping it once more.
+#[must_use]
+pub fn was_given_back(fd: BorrowedFd<'_>) -> bool {
+    atomic::identity_of(fd).ok().flatten().is_some_and(atomic::was_given_back)
+}
+
+/// To be asked before a write, of whatever kind, to a file that another thread may be mapping atomically at this moment: the kernel's call is
+/// to be made while what this returns is there, and [`mmap_atomic`](super::mmap_atomic) in other threads waits until it is dropped. `None`:
+/// the file is mapped atomically, so the write is one of the calls below.
+///
+/// Takes no lock and allocates nothing where no file is mapped atomically. A write that may wait for ever (splice(2) from a pipe into the
+/// file) is not to be made so: whoever maps the file would wait with it. For the same reason no call of [`posix`](super) is to be made in
+/// between: it may wait for who waits for this.
+///
+/// ```
+/// use std::os::{fd::AsFd, unix::fs::FileExt};
+/// use steadfast::posix;
+/// # let file = tempfile::tempfile()?;
+/// loop {
+///     if let Some(_under_way) = posix::file::plain_write(file.as_fd())? {
+///         file.write_all_at(b"hello", 0)?;
+///         break;
+///     }
+///     // Given back to the kernel meanwhile: then it is plain again.
+///     if let Some(written) = posix::file::write_at(file.as_fd(), b"hello", 0) {
+///         written?;
+///         break;
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`LimitExceeded`](crate::ErrorKind::LimitExceeded): there is no memory to note it in.
+pub fn plain_write(fd: BorrowedFd<'_>) -> Result<Option<PlainWrite<'_>>> {
+    let write = PlainWrite::publish(fd)?;
+    Ok((!is_atomic(fd)).then_some(write))
+}
+
+/// To be told before descriptors are closed, or others are put over them, through which another thread may have a [`plain_write`] under
+/// way. (Not in Rust, where a descriptor is open for as long as it is borrowed.)
+pub fn closing(descriptors: RangeInclusive<RawFd>) {
+    in_flight::closing(&descriptors);
+}
+
 /// As pread(2): of the image, with what is stored and not committed.
 pub fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Option<Result<usize>> {
     with(fd, |mut image| image.read_at(bytes, offset))
@@ -55,14 +100,14 @@ pub fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Option<Resu
 pub fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Option<Result<usize>> {
     let len = len(fd)?;
     let end = offset.saturating_add(bytes.len() as u64);
-    changing(fd, offset.min(len)..end, |mut image| image.write_at(bytes, offset))
+    changing(fd, offset.min(len)..end, |image| image.write_at(bytes, offset))
 }
 
 /// As ftruncate(2): a commit of everything, with the new length.
 pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
     let have = self::len(fd)?;
     // The page that the shorter of the two ends in.
-    changing(fd, have.min(len)..have.min(len).saturating_add(1), |mut image| image.set_len(len))
+    changing(fd, have.min(len)..have.min(len).saturating_add(1), |image| image.set_len(len))
 }
 
 /// As fallocate(2), for allocation, zeroing and punching holes: a commit of everything. Collapsing and inserting are refused
@@ -70,7 +115,7 @@ pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Option<Result<()>> {
 pub fn allocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> Option<Result<()>> {
     const ZEROS: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
     let have = self::len(fd)?;
-    changing(fd, offset.min(have)..offset.saturating_add(len), |mut image| {
+    changing(fd, offset.min(have)..offset.saturating_add(len), |image| {
         let refuse = |errno| Err(os_error("fallocate", io::Error::from_raw_os_error(errno)));
         if mode & !(ZEROS | libc::FALLOC_FL_KEEP_SIZE) != 0 || mode & ZEROS == ZEROS {
             return refuse(libc::EOPNOTSUPP);
@@ -96,5 +141,32 @@ pub fn len(fd: BorrowedFd<'_>) -> Option<u64> {
 
 /// As fsync(2) and fdatasync(2): a commit of everything.
 pub fn sync(fd: BorrowedFd<'_>) -> Option<Result<()>> {
-    with(fd, |mut image| image.commit_all())
+    let file = atomic::of_descriptor(fd)?;
+    name::committing(&file, |image| image.commit_all()).transpose()
+}
+
+/// Gives the file back to the kernel: everything is committed, a plain file is left, and what is mapped of it shows each store to others at
+/// once. For whoever is about to rename it, so that it is a plain file by its new name.
+///
+/// With [`refuse_to_give_back`](super::refuse_to_give_back) that is [`Busy`](crate::ErrorKind::Busy).
+pub fn give_back(fd: BorrowedFd<'_>) -> Option<Result<()>> {
+    let file = atomic::of_descriptor(fd)?;
+    Some(map::leave_to_kernel(&file, map::TO_BE_RENAMED))
+}
+
+/// Gives every file that has lost its name back to the kernel: one that was removed or renamed, or whose name leads to another file. As the
+/// next commit of each would. To be called after a name was taken away, for its journal to go with it.
+///
+/// What is stored and not committed is written to the file, and durable when the kernel says so. Neither a file that has the name now is
+/// touched, nor its journal. A file that is found under another name is told of in the log, or, with
+/// [`refuse_to_give_back`](super::refuse_to_give_back), is [`Busy`](crate::ErrorKind::Busy).
+///
+/// # Errors
+///
+/// The first error; every file was tried, and is again by its next commit.
+pub fn notice_lost_names() -> Result<()> {
+    if !atomic::any() {
+        return Ok(());
+    }
+    map::notice_lost_names()
 }

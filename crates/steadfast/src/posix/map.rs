@@ -6,19 +6,24 @@
 //! with a file's image when it is given back to the kernel: only in windows that the table knows to be that image's.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, feature = "guard"))]
+mod tests;
+
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 
 use super::atomic::{self, AtomicFile};
 use super::kernel::KernelFile;
+use super::name::Name;
 use super::process;
 use super::sync::pages;
 use super::table::{self, Place, Window};
-use super::{os_error, protect};
+use super::{os_error, protect, tail};
 use crate::atomic::AtomicOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{address, freeze, page_size};
@@ -75,7 +80,7 @@ pub(super) unsafe fn mmap(
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         if let Some(image) = atomic::of_descriptor(fd) {
             // One image cannot serve the kernel's mapping too: no store of either would be seen by the other.
-            give_back(&image)?;
+            give_back(&image, MAPPED_TWICE)?;
         }
         KernelFile::of(fd)
     } else {
@@ -158,6 +163,10 @@ pub(super) unsafe fn mmap_atomic(
     };
     let _changing = changing();
     let bytes = offset as u64..end.next_multiple_of(page_size() as u64);
+    // The journal of one may stand beside the name that this file has now. What stays in the way is told below.
+    if let Err(error) = give_back_all_lost() {
+        log::warn!("{error}");
+    }
     let known = atomic::of(identity);
     let file = match known {
         Some(file) => {
@@ -166,7 +175,7 @@ pub(super) unsafe fn mmap_atomic(
             };
             if file.windows().iter().any(|(memory, window)| overlaps(window, memory)) {
                 let path = path_of(&file);
-                give_back(&file)?;
+                give_back(&file, MAPPED_TWICE)?;
                 return Err(Error::new(
                     ErrorKind::Busy,
                     "mmap",
@@ -203,12 +212,13 @@ pub(super) unsafe fn mmap_atomic(
     if let Err(error) = image.take_back(&(bytes.start as usize..bytes.end as usize)) {
         drop(image);
         if error.kind() == ErrorKind::Busy {
-            give_back(&file)?;
+            give_back(&file, MAPPED_TWICE)?;
         }
         return Err(error);
     }
     let window = Window { file: std::sync::Arc::clone(&file), offset: bytes.start, prot };
     table::insert(memory.clone(), Place::Atomic(window));
+    tail::lay(&mut image);
     let len = image.len()?;
     drop(image);
     if prot != READ_WRITE {
@@ -234,9 +244,9 @@ fn make_room(operation: &'static str, memory: &Range<usize>) -> Result<()> {
                 .source_io(io::Error::from_raw_os_error(libc::EINVAL))
                 .advice("close or resize it through its handle"));
             }
-            Some(Place::Atomic(window)) => give_back(&window.file)?,
+            Some(Place::Atomic(window)) => give_back(&window.file, MAPPED_TWICE)?,
             // To the program these addresses are free.
-            Some(Place::Gap(file)) => give_back(&file)?,
+            Some(Place::Gap(file)) => give_back(&file, MAPPED_TWICE)?,
             _ => {}
         }
     }
@@ -249,37 +259,81 @@ pub(super) fn refuse_to_give_back(refuse: bool) {
     REFUSED.store(refuse, Ordering::Relaxed);
 }
 
+/// Why a file is given back to the kernel.
+pub(super) const MAPPED_TWICE: &str = "mapped in a way that one image cannot serve";
+pub(super) const LOST_ITS_NAME: &str = "its name is gone, or leads to another file by now";
+pub(super) const TO_BE_RENAMED: &str = "it is about to get another name";
+
 /// As `give_back`, for those who change nothing else.
-pub(super) fn leave_to_kernel(file: &AtomicFile) -> Result<()> {
+pub(super) fn leave_to_kernel(file: &AtomicFile, why: &'static str) -> Result<()> {
     let _changing = changing();
-    give_back(file)
+    give_back(file, why)
 }
 
-/// Commits everything, and puts the kernel's own mappings of the file where its windows are. While it is `changing`.
-fn give_back(file: &AtomicFile) -> Result<()> {
-    let Some(mut image) = file.image() else { return Ok(()) };
-    let path = image.path()?;
-    if REFUSED.load(Ordering::Relaxed) {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            "mmap",
-            "it is mapped in a way that one image cannot serve, and is not to be given back to the kernel",
-        )
-        .path(path)
-        .advice("map each byte of a file once, and unmap it before other memory takes its place"));
+/// While it is `changing`.
+fn give_back_if_lost(file: &AtomicFile) -> Result<()> {
+    let is_lost = file.image().is_some_and(|image| image.name() != Name::Kept);
+    if is_lost { give_back(file, LOST_ITS_NAME) } else { Ok(()) }
+}
+
+pub(super) fn notice_lost_name(file: &AtomicFile) -> Result<()> {
+    let _changing = changing();
+    give_back_if_lost(file)
+}
+
+/// Gives every file that has lost its name back to the kernel. The first error; every file was tried.
+pub(super) fn notice_lost_names() -> Result<()> {
+    let _changing = changing();
+    give_back_all_lost()
+}
+
+/// While it is `changing`.
+fn give_back_all_lost() -> Result<()> {
+    let mut first = Ok(());
+    for file in atomic::all() {
+        first = first.and(give_back_if_lost(&file));
     }
-    let opened = std::fs::File::options().read(true).write(true).open(&path);
-    let opened = opened.map_err(|error| Error::from_io("mmap", error).path(&path))?;
-    let kernel = KernelFile::of(std::os::fd::AsFd::as_fd(&opened));
-    // What was stored up to here. What comes next is little, and committed while nobody can store.
-    image.commit_all()?;
+    first
+}
+
+/// A file that has no name any more has no crash to be kept from, so there is nothing to refuse.
+pub(super) fn refuse_to_leave(name: Name, path: &Path) -> Result<()> {
+    if name == Name::Gone || !REFUSED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let (reason, advice) = match name {
+        Name::Kept => (
+            "it would have to be given back to the kernel, which was refused",
+            "map each byte of a file once, and unmap it before other memory takes its place or it is renamed",
+        ),
+        _ => (
+            "it lost its name, and is not to be given back to the kernel: nothing that is stored from now on reaches it",
+            "rename it back; or rename its journal (`.steadfast`) to stand beside it, and open it there: it holds the last commit",
+        ),
+    };
+    Err(Error::new(ErrorKind::Busy, "mmap", reason).path(path).advice(advice))
+}
+
+/// Commits everything, and puts the kernel's own mappings of the file where its windows are. Of a file that has lost its name, what is not
+/// committed is written as it is. While it is `changing`.
+fn give_back(file: &AtomicFile, why: &'static str) -> Result<()> {
+    let Some(mut image) = file.image() else { return Ok(()) };
+    let (name, path) = (image.name(), image.path()?);
+    let why = if name == Name::Kept { why } else { LOST_ITS_NAME };
+    refuse_to_leave(name, &path)?;
+    let opened = image.descriptor()?;
+    let kernel = KernelFile::of(opened.as_fd());
+    if name == Name::Kept {
+        // What was stored up to here. What comes next is little, and committed while nobody can store.
+        image.commit_all()?;
+    }
     let windows = file.windows();
     {
         let memory: Vec<_> = windows.iter().map(|(memory, _)| memory.clone()).collect();
         // SAFETY: the windows are mapped, and a thread that stores to them can wait.
         let frozen = unsafe { freeze::freeze(&memory) };
         let closed = match &frozen {
-            Ok(_) => image.close_frozen(),
+            Ok(_) => image.close_frozen(name),
             Err(error) => Err(Error::new(ErrorKind::LimitExceeded, "mmap", error.to_string()).path(&path)),
         };
         if let Err(error) = closed {
@@ -294,7 +348,7 @@ fn give_back(file: &AtomicFile) -> Result<()> {
         }
         for (memory, window) in &windows {
             let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-            let fd = std::os::fd::AsRawFd::as_raw_fd(&opened);
+            let fd = opened.as_raw_fd();
             // SAFETY: the window is the image's, whose pages hold what the file holds by now; it is given up just below.
             let placed = unsafe {
                 address::mmap(memory.start, memory.len(), window.prot, flags, fd, window.offset as i64)
@@ -318,10 +372,10 @@ fn give_back(file: &AtomicFile) -> Result<()> {
             }
         }
     }
-    log::warn!(
-        "{}: mapped in a way that one image cannot serve: from here on it is the kernel's, and msync is not atomic",
-        path.display()
-    );
+    // One line a file: some programs do it again and again.
+    let is_news = atomic::note_given_back(file.identity) && name != Name::Gone;
+    let level = if is_news { log::Level::Warn } else { log::Level::Info };
+    log::log!(level, "{}: {why}: from here on it is the kernel's, and msync is not atomic", path.display());
     let windows: Vec<_> = windows.into_iter().map(|(memory, _)| memory).collect();
     image.give_up(&windows)
 }
@@ -337,22 +391,17 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
         return unsafe { address::munmap(&(at..at.saturating_add(len))) }.map_err(failed);
     };
     let _changing = changing();
-    let parts = table::parts(&memory);
     // First whatever can fail and leave everything as it is.
-    for (memory, place) in &parts {
+    for (part, place) in table::parts(&memory) {
         match place {
-            Some(Place::Held(map)) if map.strong_count() > 0 => make_room("munmap", memory)?,
-            Some(Place::Atomic(window)) => {
-                if let Some(mut image) = window.file.image() {
-                    // All of it, as it stands now: what belongs together may lie in other windows, too.
-                    image.commit_all()?;
-                }
-            }
+            Some(Place::Held(map)) if map.strong_count() > 0 => make_room("munmap", &part)?,
+            Some(Place::Atomic(window)) => finish_before_unmap(&window.file, &memory)?,
             _ => {}
         }
     }
     let mut first = Ok(());
-    for (memory, place) in parts {
+    // Looked at again: a file may be the kernel's by now.
+    for (memory, place) in table::parts(&memory) {
         let gone = table::remove(&memory);
         let result = match place {
             Some(Place::Atomic(window)) => unmap_window(&memory, &window),
@@ -369,6 +418,22 @@ pub(super) unsafe fn munmap(at: usize, len: usize) -> Result<()> {
         }
     }
     first
+}
+
+/// Commits all of the file, as it stands now: what belongs together may lie in other windows, too. One that has lost its name is given
+/// back to the kernel, unless nothing of it stays mapped: then what is stored is written, and that is all. While it is `changing`.
+fn finish_before_unmap(file: &AtomicFile, memory: &Range<usize>) -> Result<()> {
+    let Some(mut image) = file.image() else { return Ok(()) };
+    let name = image.name();
+    if name == Name::Kept {
+        return image.commit_all();
+    }
+    if file.windows().iter().all(|(window, _)| memory.start <= window.start && window.end <= memory.end) {
+        refuse_to_leave(name, &image.path()?)?;
+        return image.close_without_name();
+    }
+    drop(image);
+    give_back(file, LOST_ITS_NAME)
 }
 
 /// A window that is committed and that the table has forgotten goes; with the last one the file is closed. While it is `changing`.
@@ -414,6 +479,11 @@ pub(super) unsafe fn mremap(
     }
     let _changing = changing();
     make_room("mremap", &new_memory)?;
+    for (_, place) in table::parts(&old_memory) {
+        if let Some(Place::Atomic(window)) = place {
+            give_back_if_lost(&window.file)?;
+        }
+    }
     let mut parts = table::parts(&old_memory);
     let place = match (parts.pop(), parts.is_empty()) {
         (Some((_, place)), true) => place,
@@ -434,7 +504,7 @@ pub(super) unsafe fn mremap(
                 {
                     // One image does not move; the kernel's mapping does.
                     log::debug!("{error}");
-                    give_back(&file)?;
+                    give_back(&file, MAPPED_TWICE)?;
                     // SAFETY: passed on.
                     unsafe { remap_kernel(old, old_len, new_len, flags, new) }
                 }
@@ -443,7 +513,7 @@ pub(super) unsafe fn mremap(
         }
         Some(Place::Atomic(window)) => {
             // A second view of the same bytes, or a place of the program's choice.
-            give_back(&window.file)?;
+            give_back(&window.file, MAPPED_TWICE)?;
             // SAFETY: passed on.
             unsafe { remap_kernel(old, old_len, new_len, flags, new) }
         }
@@ -515,8 +585,9 @@ fn remap_window(memory: &Range<usize>, window: Window, new_len: usize) -> Result
     }
     let len = image.len()?;
     let prot = window.prot;
+    drop(table::insert(new_memory.clone(), Place::Atomic(window.clone())));
+    tail::lay(&mut image);
     drop(image);
-    drop(table::insert(new_memory.clone(), Place::Atomic(window)));
     if prot != READ_WRITE {
         protect::set(&grown, prot, base + len.next_multiple_of(page_size()))?;
     }

@@ -6,7 +6,7 @@
 //! be gone. So it gets a new table, and looks at the old one only where no lock is held.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
@@ -24,6 +24,8 @@ pub(super) struct Process {
     pub(super) span_count: AtomicUsize,
     pub(super) images: Mutex<HashMap<Identity, Arc<AtomicFile>>>,
     pub(super) image_count: AtomicUsize,
+    /// Files that went back to the kernel, of which it was said.
+    pub(super) given_back: Mutex<HashSet<Identity>>,
     pub(super) kernel_files: Mutex<HashMap<kernel::Key, Weak<KernelFile>>>,
     /// Held by whoever changes what lies where.
     pub(super) changes: Mutex<()>,
@@ -31,14 +33,24 @@ pub(super) struct Process {
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
 
+/// Who set it last: this process, or the one that it was forked from.
+fn last() -> Option<&'static Process> {
+    // SAFETY: null, or leaked below, and only shared since.
+    unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
+}
+
+/// This process, if it has mapped anything yet. Allocates nothing.
+pub(super) fn known() -> Option<&'static Process> {
+    last().filter(|process| !process.birth.is_elsewhere())
+}
+
 /// This process.
 pub(super) fn here() -> &'static Process {
-    let known = CURRENT.load(Ordering::Acquire);
-    // SAFETY: null, or leaked below, and only shared since.
-    let parent = unsafe { known.as_ref() };
+    let parent = last();
     if let Some(process) = parent.filter(|process| !process.birth.is_elsewhere()) {
         return process;
     }
+    let known = parent.map_or(ptr::null_mut(), |parent| ptr::from_ref(parent).cast_mut());
     let new: &'static Process = Box::leak(Box::new(Process {
         birth: Birth::here(),
         parent,
@@ -46,6 +58,7 @@ pub(super) fn here() -> &'static Process {
         span_count: AtomicUsize::new(0),
         images: Mutex::default(),
         image_count: AtomicUsize::new(0),
+        given_back: Mutex::default(),
         kernel_files: Mutex::default(),
         changes: Mutex::default(),
     }));

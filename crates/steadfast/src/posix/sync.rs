@@ -4,7 +4,9 @@ use std::ffi::c_int;
 use std::io;
 use std::ops::Range;
 
+use super::atomic::AtomicFile;
 use super::held::Ask;
+use super::name::committing;
 use super::table::{self, Part, Place};
 use super::{Rules, os_error};
 use crate::error::{Error, ErrorKind, Result};
@@ -145,12 +147,15 @@ fn sync_part((memory, place): Part, request: Request, flags: c_int) -> (Result<(
                 true => 0..u64::MAX,
                 false => window.offset..window.offset + memory.len() as u64,
             };
-            match (window.file.image(), request.write) {
-                (Some(mut image), Some(Write::Now)) => image.commit(bytes),
-                (Some(mut image), Some(Write::Begin)) => image.start_commit(bytes),
-                // Given back to the kernel meanwhile, which has it now.
-                (None, Some(_)) => address::msync(&memory, flags).map_err(|error| of_kernel(error, &memory)),
-                (_, None) => Ok(()),
+            let committed = match request.write {
+                Some(Write::Now) => committing(&window.file, |image| image.commit(bytes.clone())),
+                Some(Write::Begin) => committing(&window.file, |image| image.start_commit(bytes.clone())),
+                None => Ok(Some(())),
+            };
+            match committed {
+                Ok(Some(())) => Ok(()),
+                Ok(None) => sync_given_back(&memory, &window.file, request, flags),
+                Err(error) => Err(error),
             }
         }
         Some(Place::Gap(_)) => {
@@ -180,6 +185,21 @@ fn sync_part((memory, place): Part, request: Request, flags: c_int) -> (Result<(
         },
     };
     (result, false)
+}
+
+/// The file went back to the kernel meanwhile, and what lies there of it is the kernel's now.
+fn sync_given_back(memory: &Range<usize>, file: &AtomicFile, request: Request, flags: c_int) -> Result<()> {
+    let is_its =
+        |place: &Option<Place>| matches!(place, Some(Place::Kernel(kernel, _)) if kernel.is(file.identity));
+    let parts: Vec<_> = table::parts(memory).into_iter().filter(|(_, place)| is_its(place)).collect();
+    if parts.is_empty() {
+        return address::msync(memory, flags).map_err(|error| of_kernel(error, memory));
+    }
+    let mut first = Ok(());
+    for part in parts {
+        first = first.and(sync_part(part, request, flags).0);
+    }
+    first
 }
 
 /// A parent's mappings: the kernel's are shared, and the kernel syncs them; the others are copies that nobody commits.

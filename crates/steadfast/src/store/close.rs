@@ -55,23 +55,26 @@ impl Locked<'_> {
     }
 
     fn remove_mark_and_journal(&self) -> io::Result<()> {
-        let shared = self.shared;
-        let unmark = || -> io::Result<()> {
-            if shared.marked {
-                step!("close: the mark is removed", shared.data.set_mark(None))?;
-                sync!("close: the mark's end", shared.data.sync(SyncPoint::Unmark))?;
-            }
-            Ok(())
-        };
-        let remove = || -> io::Result<()> {
-            step!("close: the journal is removed", shared.disk.remove(&names::journal(&shared.path)))?;
-            let folder = names::folder(&shared.path);
-            sync!("close: the journal's end", shared.disk.sync_dir(folder, SyncPoint::JournalGone))
-        };
         step!(
             "close: the mark goes before the journal",
-            unmark().and_then(|()| remove()),
-            or remove().and_then(|()| unmark())
+            self.remove_mark().and_then(|()| self.remove_journal()),
+            or self.remove_journal().and_then(|()| self.remove_mark())
         )
+    }
+
+    pub(super) fn remove_mark(&self) -> io::Result<()> {
+        let shared = self.shared;
+        if shared.marked {
+            step!("close: the mark is removed", shared.data.set_mark(None))?;
+            sync!("close: the mark's end", shared.data.sync(SyncPoint::Unmark))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_journal(&self) -> io::Result<()> {
+        let shared = self.shared;
+        step!("close: the journal is removed", shared.disk.remove(&names::journal(&shared.path)))?;
+        let folder = names::folder(&shared.path);
+        sync!("close: the journal's end", shared.disk.sync_dir(folder, SyncPoint::JournalGone))
     }
 }

@@ -134,7 +134,7 @@ impl Locked<'_> {
 
     /// Gives the data file blocks for everything that the checkpoint will write, so that a full disk is met here, where
     /// nothing has happened yet; and so is a length that no file there can have.
-    fn reserve_blocks(&mut self, batch: &Batch<'_>) -> Result<()> {
+    pub(super) fn reserve_blocks(&mut self, batch: &Batch<'_>) -> Result<()> {
         const BLOCK_BYTES: u64 = journal::format::BLOCK_BYTES;
         let shared = Arc::clone(self.shared);
         let refused = |error, what| not_committed(error, what).path(&shared.path);

@@ -21,6 +21,7 @@ use crate::knockout::step;
 pub struct JournaledFileOptions {
     pub(super) create: bool,
     pub(super) publish: bool,
+    pub(super) may_be_renamed: bool,
     pub(super) scrub: bool,
     pub(super) journal_bytes: Option<u64>,
     pub(super) lock_timeout: Duration,
@@ -36,6 +37,7 @@ impl Default for JournaledFileOptions {
         JournaledFileOptions {
             create: false,
             publish: false,
+            may_be_renamed: false,
             scrub: false,
             journal_bytes: None,
             lock_timeout: Duration::ZERO,
@@ -65,6 +67,27 @@ impl JournaledFileOptions {
     #[must_use]
     pub fn publish(mut self, publish: bool) -> Self {
         self.publish = publish;
+        self
+    }
+
+    /// Other programs may rename the file, as long as it has its name back before it is committed to, and change its owner, its permissions
+    /// and its other attributes. Without it each of these is taken for a change of what the file holds, since the change time tells no
+    /// more; with it the modification time counts, and a program that writes and puts that back is not noticed. Default: no.
+    ///
+    /// ```
+    /// use steadfast::store::{JournaledFile, Store};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let (path, other) = (folder.path().join("data.bin"), folder.path().join("other"));
+    /// let mut store = JournaledFile::options().create(true).allow_volatile(true).may_be_renamed(true).open(&path)?;
+    /// std::fs::rename(&path, &other)?;
+    /// std::fs::rename(&other, &path)?;
+    /// store.check_unchanged()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn may_be_renamed(mut self, may: bool) -> Self {
+        self.may_be_renamed = may;
         self
     }
 
@@ -341,6 +364,10 @@ impl Store for JournaledFile {
             Ok(mut locked) => locked.close_file(),
             Err(_) => Ok(()),
         }
+    }
+
+    fn close_without_name(&mut self, rest: &Batch<'_>) -> Result<()> {
+        self.lock("close")?.close_without_name(rest)
     }
 
     fn leave_to_others(&mut self) -> Result<()> {

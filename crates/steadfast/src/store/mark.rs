@@ -43,6 +43,12 @@ impl Mark {
         holds!("mark: its version", mark.version.get() == VERSION).then_some(mark)
     }
 
+    /// Was it written by the store of this identity and epoch?
+    pub(super) fn is_of(&self, identity: [u8; 16], epoch: u64) -> bool {
+        // no check: the caller's is one
+        self.identity == identity && self.epoch.get() == epoch
+    }
+
     pub(super) fn encode(&self) -> &[u8] {
         self.as_bytes()
     }

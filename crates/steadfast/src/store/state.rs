@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use super::identity::{self, FoundMark};
 #[cfg(feature = "sim")]
 use super::job::Job;
 use super::job::OtherLength;
@@ -88,6 +89,8 @@ pub(super) struct Shared {
     /// The file system holds extended attributes, and the mark is one.
     pub(super) marked: bool,
     pub(super) publish: bool,
+    /// Names and attributes are anybody's to change.
+    pub(super) may_be_renamed: bool,
     /// Leave nothing of what was committed over: see [`scrub`](super::scrub).
     pub(super) scrub: bool,
     /// The journal may grow by itself: its size was not asked for.
@@ -143,6 +146,10 @@ pub(super) struct State {
     pub(super) latched: Option<String>,
     /// It is latched because of a foreign hand, and nothing else.
     pub(super) changed_by_others: bool,
+    /// It is latched because its name was lost, and nothing else.
+    pub(super) lost_name: bool,
+    /// The file is being let go of without its name, and that failed half-way.
+    pub(super) leaving: bool,
     /// An anchor or a scrub failed: the journal is to be replaced before anything else is done with it.
     pub(super) renew: Option<std::io::Error>,
     /// Journals that lost their name to a fresh one and are still to be overwritten.
@@ -277,6 +284,10 @@ impl Locked<'_> {
         if same {
             return Ok(());
         }
+        if self.shared.may_be_renamed && self.is_as_modified(&stat) {
+            self.expected = stat;
+            return Ok(());
+        }
         // no check: for the words of an error
         let what = if stat.len != self.expected.len {
             format!(
@@ -292,6 +303,18 @@ impl Locked<'_> {
         ))
     }
 
+    /// The change time moves with a name, a permission or an attribute as well. The modification time tells them from what counts, unless
+    /// whoever wrote put it back.
+    fn is_as_modified(&self, stat: &FileStat) -> bool {
+        let mark = || match identity::find_mark(&*self.shared.data) {
+            Ok(FoundMark::Ours(mark)) => mark.is_of(self.shared.identity, self.journal.epoch()),
+            found => !self.shared.marked && matches!(found, Ok(FoundMark::None | FoundMark::Unsupported)),
+        };
+        holds!("renamed: the length", stat.len == self.expected.len)
+            && holds!("renamed: the modification time", stat.modified_ns == self.expected.modified_ns)
+            && holds!("renamed: the mark", mark())
+    }
+
     /// Nothing goes on over another program's change: latches, and says so.
     pub(super) fn changed_by_another(&mut self, operation: &'static str, what: String) -> Error {
         self.changed_by_others = self.latched.is_none();
@@ -300,23 +323,6 @@ impl Locked<'_> {
             "every commit that the file lacks is safe in the journal; find the program, then call `refresh` or open the file again: \
              they make the commits once more over what it left",
         )
-    }
-
-    /// Does the file's name still mean this file? A folder that is renamed takes file and journal along without changing
-    /// either, and another file may since stand under the old path, with a journal of its own that is not ours to touch.
-    pub(super) fn notice_lost_name(&mut self, operation: &'static str) -> Result<()> {
-        let what = match self.shared.disk.stat(&self.shared.path) {
-            Ok(now) if (now.device, now.inode) == (self.expected.device, self.expected.inode) => {
-                return Ok(());
-            }
-            Ok(_) => "another file has its name now",
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "it lost its name",
-            Err(error) => return Err(Error::from_io(operation, error).path(&self.shared.path)),
-        };
-        self.latch(what.to_owned());
-        Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
-            "its journal went where the file went: open it there, and recovery brings the last commit",
-        ))
     }
 
     /// Is a checkpoint writing to the data file?

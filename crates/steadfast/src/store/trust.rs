@@ -121,6 +121,7 @@ mod tests {
         mode: 0o640,
         owner: (10, 20),
         changed_ns: 0,
+        modified_ns: 0,
     };
     const FOLDER: FileStat = FileStat { kind: FileKind::Directory, mode: 0o755, ..FILE };
 

@@ -147,3 +147,49 @@ extern "C" fn wait(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         handler(signal);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static MEMORY: AtomicUsize = AtomicUsize::new(0);
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+    /// A program's handler that stores. Where that would wait for the very thread that it interrupted, it only says that it was called.
+    extern "C" fn store(_signal: c_int) {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        if !IS_FROZEN.load(Ordering::SeqCst) {
+            let at = MEMORY.load(Ordering::SeqCst) as *mut u8;
+            // SAFETY: mapped by the test, and not frozen.
+            unsafe { at.write_volatile(1) };
+        }
+    }
+
+    #[test]
+    fn a_signal_to_the_freezing_thread_waits_until_memory_can_be_stored_to_again() {
+        let (len, both) = (super::super::page_size(), libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: anywhere.
+        let at =
+            unsafe { address::mmap(0, len, both, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) }.unwrap();
+        MEMORY.store(at, Ordering::SeqCst);
+        let memory = at..at + len;
+        let mut action = EMPTY;
+        action.sa_sigaction = store as *const () as usize;
+        // SAFETY: the structure lives across the call; no other test uses the signal.
+        assert_eq!(unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()) }, 0);
+
+        // SAFETY: mapped above, and nobody stores to it but the handler.
+        let frozen = unsafe { freeze(std::slice::from_ref(&memory)) }.unwrap();
+        // SAFETY: to this thread.
+        assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
+        assert_eq!(CALLS.load(Ordering::SeqCst), 0, "it would wait for itself");
+        // SAFETY: the test's own.
+        unsafe { address::mprotect(&memory, both) }.unwrap();
+        drop(frozen);
+        assert_eq!(CALLS.load(Ordering::SeqCst), 1, "it comes behind");
+        // SAFETY: mapped above.
+        assert_eq!(unsafe { (at as *const u8).read_volatile() }, 1);
+        // SAFETY: nobody uses it any more.
+        unsafe { address::munmap(&memory) }.unwrap();
+    }
+}

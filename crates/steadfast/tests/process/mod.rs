@@ -75,6 +75,14 @@ pub(crate) fn ignore_sigbus() {
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_IGN) };
 }
 
+/// Whoever handles them, a sanitizer among others, does so no more: a fault ends the process.
+pub(crate) fn die_of_faults() {
+    for signal in [libc::SIGBUS, libc::SIGSEGV] {
+        // SAFETY: takes numbers only.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Where a fault was, and its code.
 pub(crate) fn fault_of(info: *const libc::siginfo_t) -> (usize, i32) {
     // SAFETY: the kernel handed it to a handler with SA_SIGINFO.

@@ -7,8 +7,8 @@ use steadfast::disk::{Disk, SimDisk};
 use steadfast::store::{Flush, Store};
 
 use super::rig::{
-    BLOCK, FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, put,
-    read, refused, same,
+    BLOCK, FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, plain,
+    put, read, refused, same,
 };
 use super::watched::Watched;
 
@@ -23,6 +23,7 @@ pub(super) fn all() -> Found {
     before_a_close()?;
     before_a_reservation()?;
     left_to_others()?;
+    renamed_and_back()?;
     while_a_journal_is_replaced()
 }
 
@@ -88,6 +89,36 @@ fn left_to_others() -> Found {
         return Err(
             "a file without its name was left to others: the journal beside the other one is gone".into()
         );
+    }
+    Ok(())
+}
+
+/// Where it is allowed a file may be renamed and have its attributes changed, and nothing else.
+fn renamed_and_back() -> Found {
+    for hand in 0..4 {
+        let disk = disk();
+        let coarse = Watched::saying(&disk, |_, stat| stat.modified_ns = 0);
+        let watched: Arc<dyn Disk> = if hand == 2 { coarse } else { on(&disk) };
+        let mut store = opened(options(0).may_be_renamed(true).open_on(watched, FILE))?;
+        let mut state = initial();
+        commit(&mut store, &mut state, 0, b"one")?;
+        for (from, to) in [(FILE, "/other"), ("/other", FILE)] {
+            disk.rename(from.as_ref(), to.as_ref()).map_err(|error| error.to_string())?;
+        }
+        match hand {
+            0 => {
+                commit(&mut store, &mut state, 100, b"two")?;
+                fits(store.close(), "close")?;
+                plain(&disk, &state, "renamed and back")?;
+                continue;
+            }
+            1 => scribble(&disk),
+            // Where times are coarse the length tells.
+            2 => disk.put_file(FILE, &[1; LEN + 1]),
+            _ => disk.put_mark(FILE, None).map_err(|error| error.to_string())?,
+        }
+        let what = format!("renamed and back, and changed by hand {hand}");
+        refused(store.check_unchanged(), ErrorKind::ForeignChange, "another program", &what)?;
     }
     Ok(())
 }

@@ -49,6 +49,7 @@ pub(super) struct Image {
     pub(super) allocation: Allocation,
     pub(super) mark: Option<Arc<[u8]>>,
     pub(super) changed_ns: i128,
+    pub(super) modified_ns: i128,
 }
 
 impl Image {

@@ -48,6 +48,7 @@ pub(super) const ROOT: FileStat = FileStat {
     mode: 0o755,
     owner: (0, 0),
     changed_ns: 0,
+    modified_ns: 0,
 };
 
 #[derive(Debug, Default)]
@@ -114,6 +115,7 @@ impl State {
                 let durable = Arc::make_mut(&mut file.durable);
                 durable.apply(edit, tear);
                 durable.changed_ns = file.volatile.changed_ns;
+                durable.modified_ns = file.volatile.modified_ns;
             }
         }
         for file in image.inodes.values_mut() {
@@ -199,6 +201,7 @@ impl State {
             mode: file.mode,
             owner: file.owner,
             changed_ns: file.volatile.changed_ns,
+            modified_ns: file.volatile.modified_ns,
         }
     }
 
@@ -276,10 +279,14 @@ impl State {
     fn edit(&mut self, inode: u64, edit: Edit) {
         let file = self.inodes.get_mut(&inode).expect(HELD);
         Arc::make_mut(&mut file.volatile).apply(&edit, None);
+        let is_content = !matches!(edit, Edit::SetMark(_));
         if !file.gone {
             self.unsynced.push(Operation { change: Change::File { inode, edit }, falsely_clean: false });
         }
         self.touch(inode);
+        if is_content {
+            self.modify(inode);
+        }
     }
 
     /// SIGXFSZ, for a change that ends at `end` and is no cut of `len` bytes.
@@ -297,6 +304,11 @@ impl State {
         Arc::make_mut(&mut self.file_mut(inode).volatile).changed_ns = now;
     }
 
+    fn modify(&mut self, inode: u64) {
+        let image = Arc::make_mut(&mut self.file_mut(inode).volatile);
+        image.modified_ns = image.changed_ns;
+    }
+
     /// Gives `range` blocks, or nothing.
     fn allocate(&mut self, inode: u64, range: Range<u64>) -> io::Result<()> {
         let mut free = self.free_blocks();
@@ -306,6 +318,7 @@ impl State {
         }
         Arc::make_mut(&mut self.file_mut(inode).volatile).allocation = allocation;
         self.touch(inode);
+        self.modify(inode);
         Ok(())
     }
 

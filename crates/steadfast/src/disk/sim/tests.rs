@@ -81,6 +81,19 @@ fn every_change_moves_the_change_time() {
 }
 
 #[test]
+fn names_and_marks_leave_the_modification_time_alone() {
+    let disk = disk_with("/a", b"x");
+    let file = open(&disk, "/a");
+    let modified = |file: &dyn DiskFile| file.stat().unwrap().modified_ns;
+    let first = modified(&*file);
+    file.set_mark(Some(b"m")).unwrap();
+    disk.rename("/a".as_ref(), "/b".as_ref()).unwrap();
+    assert_eq!(modified(&*file), first);
+    file.write_at(&[b"y"], 0).unwrap();
+    assert!(modified(&*file) > first);
+}
+
+#[test]
 fn syncing_a_file_makes_its_content_durable_and_not_its_name() {
     let disk = SimDisk::new();
     let file = open(&disk, "/a");

@@ -82,7 +82,7 @@ impl State {
         let image = Arc::make_mut(&mut file.volatile);
         image.apply(&Edit::SetLen(0), None);
         image.apply(&whole, None);
-        image.changed_ns = changed_ns;
+        (image.changed_ns, image.modified_ns) = (changed_ns, changed_ns);
         file.durable = Arc::clone(&file.volatile);
         self.forget_unreachable();
     }

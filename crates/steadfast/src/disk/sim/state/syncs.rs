@@ -92,6 +92,7 @@ impl State {
         }
         if matches!(extent, Extent::All) {
             durable.changed_ns = file.volatile.changed_ns;
+            durable.modified_ns = file.volatile.modified_ns;
         }
         Ok(())
     }
@@ -114,6 +115,7 @@ impl State {
                 // Only bytes are dropped with a page.
                 allocation: old.allocation.clone(),
                 changed_ns: old.changed_ns,
+                modified_ns: old.modified_ns,
                 ..Image::clone(&self.file(inode).durable)
             };
             for operation in &self.unsynced {
