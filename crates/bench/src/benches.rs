@@ -6,6 +6,7 @@ pub(crate) mod decay;
 pub(crate) mod first_store;
 pub(crate) mod guard;
 pub(crate) mod load;
+pub(crate) mod looks;
 pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod programs;

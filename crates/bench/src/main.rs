@@ -152,6 +152,18 @@ enum Bench {
         #[arg(long, value_name = "PATH")]
         preload: Option<PathBuf>,
     },
+    /// What is in memory of files: `steadfast stat` beside vmtouch and fincore
+    Looks {
+        /// Rounds after the warm-up
+        #[arg(long, default_value = "11", value_parser = positive)]
+        rounds: usize,
+        /// Files of the tree
+        #[arg(long, default_value = "100000", value_parser = positive)]
+        files: usize,
+        /// The command (default: `steadfast` beside this program)
+        #[arg(long, value_name = "PATH")]
+        command: Option<PathBuf>,
+    },
     /// The machine, and how each system is set up
     About,
     /// The part of `recovery` that dies
@@ -197,6 +209,9 @@ fn run(cli: &Cli) -> Result<()> {
         Bench::Open { rounds } => benches::open::run(scale, *rounds)?,
         Bench::Programs { pages, rounds, only, preload } => {
             benches::programs::run(scale, pages, *rounds, only, preload.as_deref())?
+        }
+        Bench::Looks { rounds, files, command } => {
+            benches::looks::run(scale, *rounds, *files, command.as_deref())?
         }
         Bench::About => benches::about::run(scale)?,
         Bench::WriteUntilKilled { path } => return benches::recovery::write_until_killed(path),
