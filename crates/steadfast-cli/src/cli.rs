@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::{
-    advise, apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify, warm,
+    advise, apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify,
+    warm, work_folder,
 };
 
 /// What a newcomer needs, and what stands below the help.
@@ -54,7 +55,7 @@ enum Command {
     #[command(hide = true)]
     TourChild(tour::child::Args),
     #[command(hide = true)]
-    TourJanitor(tour::folder::JanitorArgs),
+    Janitor(work_folder::JanitorArgs),
 }
 
 /// Reads the command line and does what it says.
@@ -77,7 +78,7 @@ pub fn run() -> ExitCode {
         Some(Command::Run(args)) => run_program::run(&args),
         Some(Command::Tour(args)) => tour::run(&args),
         Some(Command::TourChild(args)) => tour::child::run(&args),
-        Some(Command::TourJanitor(args)) => tour::folder::run_janitor(&args),
+        Some(Command::Janitor(args)) => work_folder::run_janitor(&args),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
