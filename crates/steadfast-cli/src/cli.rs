@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::{
-    advise, apply, backup, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify,
+    advise, apply, backup, bench, evict, lock, log, recover, remember, run_program, stat, sync, tour, verify,
     warm, work_folder,
 };
 
@@ -52,6 +52,7 @@ enum Command {
     Restore(remember::RestoreArgs),
     Run(run_program::Args),
     Tour(tour::Args),
+    Bench(bench::Args),
     #[command(hide = true)]
     TourChild(tour::child::Args),
     #[command(hide = true)]
@@ -77,6 +78,7 @@ pub fn run() -> ExitCode {
         Some(Command::Restore(args)) => remember::restore(&args),
         Some(Command::Run(args)) => run_program::run(&args),
         Some(Command::Tour(args)) => tour::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::TourChild(args)) => tour::child::run(&args),
         Some(Command::Janitor(args)) => work_folder::run_janitor(&args),
     };
