@@ -40,7 +40,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 
 /// What memory-mapped files cost on this disk
 ///
-/// Measures, in a folder of its own in DIR: the disk's limit (an append of 4 KiB and a flush), msync and all-or-nothing commits of 1, 16
+/// Measures, in a folder of its own in DIR: the disk's limit (an append of 4 KiB, made durable), msync and all-or-nothing commits of 1, 16
 /// and 256 scattered pages, opening an atomic map, and reads in order and at random, from the disk and from memory. All of it takes
 /// turns; medians and 99th percentiles are of the same run. The folder is removed at the end, also after Ctrl-C, which ends it early
 /// and prints what was measured (exit code 130).
@@ -101,6 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         rounds,
         seconds: begun.elapsed().as_secs_f64(),
         interrupted: interrupt.is_asked(),
+        limit_us: report::limit_of(&ledger),
         rows,
         notes,
     };

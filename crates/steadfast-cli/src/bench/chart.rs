@@ -78,7 +78,7 @@ const LINE: f64 = 22.0;
 pub(super) fn lines(title: &str, width: f64, series: &[Series], limit: Option<f64>) -> String {
     let left = 64.0;
     let legend = TOP + LINE * (series.len() + usize::from(limit.is_some())) as f64;
-    let (top, bottom) = (legend + 26.0, legend + 26.0 + 300.0);
+    let (top, bottom) = (legend + 40.0, legend + 340.0);
     let figures =
         series.iter().flat_map(|one| one.points.iter().flat_map(|point| [point.1, point.2])).chain(limit);
     let y = Scale::over(figures, bottom, top);

@@ -65,13 +65,13 @@ mod tests {
     #[test]
     fn what_warms_up_is_thrown_away() {
         let mut ledger = Ledger::default();
-        ledger.add(Kind::Limit, Duration::from_secs(9));
-        assert!(ledger.samples(Kind::Limit).is_none());
+        ledger.add(Kind::Append, Duration::from_secs(9));
+        assert!(ledger.samples(Kind::Append).is_none());
         ledger.count_from_now_on();
-        ledger.add(Kind::Limit, Duration::from_micros(5));
-        ledger.add_mean(Kind::Limit, Duration::from_micros(64), 64);
+        ledger.add(Kind::Append, Duration::from_micros(5));
+        ledger.add_mean(Kind::Append, Duration::from_micros(64), 64);
         assert_eq!(
-            ledger.samples(Kind::Limit).map(|samples| (samples.count(), samples.p50())),
+            ledger.samples(Kind::Append).map(|samples| (samples.count(), samples.p50())),
             Some((2, 1.0))
         );
     }

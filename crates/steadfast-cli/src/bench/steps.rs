@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use steadfast::{AtomicMapping, ErrorKind, Mapping};
 
 use super::kind::{Group, Kind};
 use super::ledger::Ledger;
 use super::reads::Reads;
-use crate::append::{self, Append};
+use crate::append::{self, Append, Way};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::memory;
@@ -34,7 +35,7 @@ const FILES: u64 = 4;
 /// Room that all of it needs, with files of this size.
 pub(super) fn needed_bytes(file_bytes: u64) -> u64 {
     let journals = JOURNALS * file_bytes.clamp(JOURNAL_BYTES_MIN, JOURNAL_BYTES_MAX);
-    file_bytes.saturating_mul(FILES).saturating_add(journals + append::ROOM_BYTES)
+    file_bytes.saturating_mul(FILES).saturating_add(journals + 2 * append::ROOM_BYTES)
 }
 
 /// A turn.
@@ -66,6 +67,8 @@ pub(super) struct Bench {
     folder_path: PathBuf,
     file_bytes: u64,
     append: Append,
+    /// `None` where the file system has no such writes.
+    append_direct: Option<Append>,
     synced: Mapping,
     /// `None` where the library refuses the file system.
     plain: Option<AtomicMapping>,
@@ -84,7 +87,17 @@ impl Bench {
         say: &dyn Fn(&str),
     ) -> Result<Option<Bench>, Failure> {
         let failed = |error| cannot_measure(folder, &error);
-        let append = Append::create(&folder.join("append.bin")).map_err(failed)?;
+        let append = Append::create(&folder.join("append.bin"), Way::Cached).map_err(failed)?;
+        // A try beforehand: some file systems refuse the open, others the write.
+        let direct = Append::create(&folder.join("direct.bin"), Way::Direct)
+            .and_then(|mut append| append.once(1).map(|_| append));
+        let append_direct = match direct {
+            Err(error) if error.raw_os_error().is_some_and(means_unsupported) => {
+                ledger.refuse(Kind::AppendDirect, format!("the file system has no such writes: {error}"));
+                None
+            }
+            direct => Some(direct.map_err(failed)?),
+        };
         for (number, name) in ["sync.bin", "plain.bin", "declared.bin", "read.bin"].into_iter().enumerate() {
             say(&format!("writing file {} of {FILES}", number + 1));
             let written = pattern::write_file(&folder.join(name), file_bytes, |at, part| {
@@ -119,6 +132,7 @@ impl Bench {
             folder_path: folder.to_owned(),
             file_bytes,
             append,
+            append_direct,
             synced,
             plain,
             declared,
@@ -157,8 +171,11 @@ impl Bench {
         let places = |pages| pattern::scattered(key, self.file_bytes, pages);
         let bytes = key.to_ne_bytes();
         Ok(Some(match kind {
-            Kind::Limit => {
-                self.append.once(key as u8).map_err(|error| cannot_measure(&self.folder_path, &error))?
+            Kind::Append | Kind::AppendDirect => {
+                let append =
+                    if kind == Kind::Append { Some(&mut self.append) } else { self.append_direct.as_mut() };
+                let Some(append) = append else { return Ok(None) };
+                append.once(key as u8).map_err(|error| cannot_measure(&self.folder_path, &error))?
             }
             Kind::Sync(pages) => {
                 let places = places(pages);
@@ -234,6 +251,10 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+fn means_unsupported(error: i32) -> bool {
+    [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS].iter().any(|errno| errno.raw_os_error() == error)
 }
 
 /// Nothing here is meant to outlive the run, so any file system will do.

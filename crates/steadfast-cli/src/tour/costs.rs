@@ -12,7 +12,7 @@ use serde::Serialize;
 use steadfast::Mapping;
 
 use super::model::Model;
-use crate::append::{self, Append};
+use crate::append::{self, Append, Way};
 use crate::failure::Failure;
 use crate::open::{self, OpenArgs};
 use crate::pattern::{self, mix};
@@ -68,7 +68,7 @@ pub(crate) fn measure(
     let page_bytes = rustix::param::page_size() as u64;
     let synced = folder.path().join("msync.bin");
     super::write_base(&synced, model, span).map_err(io)?;
-    let mut append = Append::create(&folder.path().join("append.bin")).map_err(io)?;
+    let mut append = Append::create(&folder.path().join("append.bin"), Way::Cached).map_err(io)?;
 
     let mapping = Mapping::options().write(true).open(&synced)?;
     let mut map = open::view(OpenArgs::volatile(allow_volatile).options(), file)?;
