@@ -2,6 +2,8 @@
 
 mod chart;
 mod destination;
+#[cfg(test)]
+mod in_browser;
 mod kind;
 mod ledger;
 mod page;

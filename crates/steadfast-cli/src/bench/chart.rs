@@ -52,13 +52,9 @@ impl Unit {
             // A power of ten, in the unit in which it is 1, 10 or 100.
             Unit::Time => duration::show(figure).replace(".00", "").replace(".0", ""),
             Unit::Rate if figure < 1.0 => figure.to_string(),
-            Unit::Rate => {
-                let digits = format!("{figure:.0}");
-                match digits.len() {
-                    0..=3 => digits,
-                    len => format!("{} {}", &digits[..len - 3], &digits[len - 3..]),
-                }
-            }
+            Unit::Rate if figure < 999.5 => format!("{figure:.0}"),
+            Unit::Rate if figure < 999_999.5 => format!("{:.0} 000", figure / 1e3),
+            Unit::Rate => format!("{:.0}M", figure / 1e6),
         }
     }
 
@@ -152,15 +148,19 @@ pub(super) fn lines(title: &str, width: f64, series: &[Series], limit: Option<f6
 /// A line for each figure: a dot at the median, a whisker to what one of a hundred exceeds.
 pub(super) fn dots(title: &str, width: f64, dots: &[Dot], unit: Unit) -> String {
     const ROW: f64 = 54.0;
-    let left = 20.0;
+    /// Half of the longest label of a tick hangs over each end, and none touches its neighbour.
+    const MARGIN: f64 = 38.0;
+    const LABEL: f64 = 64.0;
     let bottom = TOP + ROW * dots.len() as f64 + 4.0;
-    let x = Scale::over(dots.iter().flat_map(|dot| [dot.median, dot.far]), left, width - 28.0);
+    let x = Scale::over(dots.iter().flat_map(|dot| [dot.median, dot.far]), MARGIN, width - MARGIN);
     let said: Vec<String> = dots.iter().map(|dot| format!("{} {}", dot.label, dot.value)).collect();
     let mut svg = begin(title, &said, width, bottom + 52.0);
+    // Where there are many decades, not each has a label.
+    let labels_max = ((width - 2.0 * MARGIN) / LABEL) as usize + 1;
+    let step = x.decades().count().div_ceil(labels_max);
     for (number, at) in x.decades().enumerate() {
         rule(&mut svg, "grid", (x.place(at), TOP), (x.place(at), bottom));
-        // On a narrow page, ticks of six decades would run into each other.
-        if width > 600.0 || x.decades().count() < 6 || number % 2 == 0 {
+        if number % step == 0 {
             text(&mut svg, "", "middle", x.place(at), bottom + 20.0, &unit.tick(at));
         }
     }
@@ -177,7 +177,7 @@ pub(super) fn dots(title: &str, width: f64, dots: &[Dot], unit: Unit) -> String 
             words.chars().count() as f64 * 8.0
         );
         text(&mut svg, "", "start", 0.0, row + 18.0, &words);
-        rule(&mut svg, "fine", (left, track), (width - 28.0, track));
+        rule(&mut svg, "fine", (MARGIN, track), (width - MARGIN, track));
         whisker(&mut svg, Look::Circle, (x.place(dot.median), track), (x.place(dot.far), track));
         mark(&mut svg, Look::Circle, x.place(dot.median), track);
     }
@@ -265,7 +265,8 @@ mod tests {
     fn ticks_are_round_and_have_units() {
         let ticks: Vec<String> = [0.1, 1.0, 10.0, 1e3, 1e5, 1e6].map(|figure| Unit::Time.tick(figure)).into();
         assert_eq!(ticks, ["100 ns", "1 µs", "10 µs", "1 ms", "100 ms", "1 s"]);
-        let ticks: Vec<String> = [0.01, 1.0, 100.0, 1e3, 1e5].map(|figure| Unit::Rate.tick(figure)).into();
-        assert_eq!(ticks, ["0.01", "1", "100", "1 000", "100 000"]);
+        let ticks: Vec<String> =
+            [0.01, 1.0, 100.0, 1e3, 1e5, 1e7].map(|figure| Unit::Rate.tick(figure)).into();
+        assert_eq!(ticks, ["0.01", "1", "100", "1 000", "100 000", "10M"]);
     }
 }

@@ -9,6 +9,7 @@ use super::kind::{Group, Kind, PAGES};
 use super::report::{self, Report, Row};
 use super::words::{command_line, escaped};
 use crate::duration;
+use crate::output::counted;
 
 const STYLE: &str = include_str!("page.css");
 const MIB: f64 = 1_048_576.0;
@@ -178,7 +179,10 @@ fn table(page: &mut String, report: &Report, group: Group, beside: &str) {
             }
         }
         // A narrow page has no room for their column.
-        let samples = format!("<span class=\"few\">{} samples. </span>", row.samples);
+        let samples = match row.samples {
+            0 => String::new(),
+            count => format!("<span class=\"few\">{}. </span>", counted(count as u64, "sample")),
+        };
         let sentence = format!("{samples}{}", escaped(&row.kind.sentence()));
         let _ = write!(page, "</tr>\n<tr class=\"about\"><td colspan=\"5\">{sentence}</td></tr>\n</tbody>\n");
     }
@@ -276,6 +280,7 @@ mod tests {
             "h2",
             "p",
             "code",
+            "span",
             "div",
             "section",
             "figure",

@@ -1,16 +1,21 @@
-//! The report of `steadfast bench` in a real browser, where one is installed.
+//! The page in a real browser, where one is installed.
 
 mod browser;
-mod run;
 
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::Duration;
 
-use browser::Browser;
-use run::{folder, run};
 use serde_json::json;
+use tempfile::tempdir;
+
+use super::kind::Kind;
+use super::ledger::Ledger;
+use super::page;
+use super::report::tests::{ledger, report};
+use browser::Browser;
 
 /// Narrow and wide, by day and by night.
 const VIEWS: [(u32, &str); 4] = [(400, "light"), (400, "dark"), (1280, "light"), (1280, "dark")];
@@ -71,9 +76,30 @@ const COLLIDING: &str = r#"(() => {
     return found;
 })()"#;
 
-fn report(folder: &Path) -> std::path::PathBuf {
-    run(folder, &["bench", "--size", "1MiB", "--rounds", "2", "--html", "report.html"]).code(0);
-    folder.join("report.html")
+/// Pages as they come, and as they may come: figures that span all decades, figures that are all the same, and long names from outside.
+fn pages() -> Vec<(&'static str, String)> {
+    let of = |time: &dyn Fn(u32) -> Duration| {
+        let mut ledger = Ledger::default();
+        ledger.count_from_now_on();
+        for (number, kind) in (0..).zip(Kind::all()) {
+            ledger.add(kind, time(number));
+            ledger.add(kind, time(number) * 3);
+        }
+        let mut report = report(&ledger);
+        report.place.folder = "/long/".repeat(40);
+        report.place.durable = Some(false);
+        report.notes.push("A note.".to_owned());
+        page::render(&report)
+    };
+    let mut missing = Ledger::default();
+    missing.refuse(Kind::RandomCold, "not here, and that for a reason that takes a line or two to be told");
+    vec![
+        ("usual", page::render(&report(&ledger()))),
+        ("decades", of(&|number| Duration::from_nanos(10_u64.pow(number % 9)))),
+        ("turned", of(&|number| Duration::from_nanos(1000 * 10_u64.pow(8 - number % 9)))),
+        ("same", of(&|_| Duration::from_micros(250))),
+        ("missing", page::render(&report(&missing))),
+    ]
 }
 
 #[test]
@@ -81,31 +107,35 @@ fn the_page_loads_nothing_and_is_legible_in_a_browser() {
     let Some(program) = browser::find() else {
         return eprintln!("not tested: no Chromium is installed here (Debian: apt-get install chromium)");
     };
-    let (dir, profile) = (folder(), folder());
-    let page = report(dir.path());
+    let (dir, profile) = (tempdir().unwrap(), tempdir().unwrap());
     let mut browser = Browser::start(&program, profile.path());
-    for (width, scheme) in VIEWS {
-        browser.open(&page, width, scheme);
-        assert_eq!(browser.requests, [format!("file://{}", page.display())], "nothing but the page itself");
-        let view = format!("{width} {scheme}");
-        assert_eq!(
-            browser.ask("document.documentElement.scrollWidth <= innerWidth"),
-            json!(true),
-            "{view}: it scrolls aside"
-        );
-        let shown = "[...document.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().width > 0).length";
-        assert_eq!(browser.ask(shown), json!(3), "{view}: each chart is shown once");
-        let legible = browser.ask(ILLEGIBLE);
-        assert!(legible["seen"].as_u64().is_some_and(|seen| seen > 100), "{view}: {legible}");
-        assert_eq!(legible["found"], json!([]), "{view}");
-        assert_eq!(browser.ask(COLLIDING), json!([]), "{view}");
-        let ground = browser.ask("getComputedStyle(document.body).backgroundColor");
-        assert_eq!(ground == json!("rgb(255, 255, 255)"), scheme == "light", "{view}: {ground}");
-        // For whoever wants to look.
-        if let Some(pictures) = std::env::var_os("STEADFAST_PICTURES") {
-            for (name, whole) in [("top", false), ("whole", true)] {
-                let path = Path::new(&pictures).join(format!("report-{width}-{scheme}-{name}.png"));
-                fs::write(path, browser.picture(whole)).unwrap();
+    for (name, text) in pages() {
+        let page = dir.path().join(name).with_extension("html");
+        fs::write(&page, &text).unwrap();
+        let charts = text.matches("<svg").count() / 2;
+        for (width, scheme) in VIEWS {
+            let view = format!("{name}, {width}, {scheme}");
+            browser.open(&page, width, scheme);
+            assert_eq!(
+                browser.requests,
+                [format!("file://{}", page.display())],
+                "nothing but the page itself"
+            );
+            let fits =
+                browser.ask("document.documentElement.scrollWidth <= document.documentElement.clientWidth");
+            assert_eq!(fits, json!(true), "{view}: it scrolls aside");
+            let shown = "[...document.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().width > 0).length";
+            assert_eq!(browser.ask(shown), json!(charts), "{view}: each chart is shown once");
+            let legible = browser.ask(ILLEGIBLE);
+            assert!(legible["seen"].as_u64().is_some_and(|seen| seen > 60), "{view}: {legible}");
+            assert_eq!(legible["found"], json!([]), "{view}");
+            assert_eq!(browser.ask(COLLIDING), json!([]), "{view}");
+            let ground = browser.ask("getComputedStyle(document.body).backgroundColor");
+            assert_eq!(ground == json!("rgb(255, 255, 255)"), scheme == "light", "{view}: {ground}");
+            // For whoever wants to look.
+            if let Some(pictures) = std::env::var_os("STEADFAST_PICTURES") {
+                let path = Path::new(&pictures).join(format!("report-{name}-{width}-{scheme}.png"));
+                fs::write(path, browser.picture()).unwrap();
             }
         }
     }
@@ -117,7 +147,7 @@ fn a_page_that_loads_something_or_is_illegible_is_noticed() {
     let Some(program) = browser::find() else {
         return eprintln!("not tested: no Chromium is installed here (Debian: apt-get install chromium)");
     };
-    let (dir, profile) = (folder(), folder());
+    let (dir, profile) = (tempdir().unwrap(), tempdir().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -142,5 +172,8 @@ fn a_page_that_loads_something_or_is_illegible_is_noticed() {
     let found = browser.ask(ILLEGIBLE)["found"].to_string();
     assert!(found.contains("pale") && found.contains("small"), "{found}");
     assert!(browser.ask(COLLIDING).to_string().contains("two"));
-    assert_eq!(browser.ask("document.documentElement.scrollWidth <= innerWidth"), json!(false));
+    assert_eq!(
+        browser.ask("document.documentElement.scrollWidth <= document.documentElement.clientWidth"),
+        json!(false)
+    );
 }

@@ -16,18 +16,18 @@ const SILENCE_MAX: Duration = Duration::from_secs(90);
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// A browser with one page.
-pub(crate) struct Browser {
+pub(super) struct Browser {
     child: Child,
     input: Option<ChildStdin>,
     said: Receiver<Value>,
     session: String,
     number: u64,
     /// What the page asked for, in order, itself included.
-    pub(crate) requests: Vec<String>,
+    pub(super) requests: Vec<String>,
 }
 
 /// Where a browser is installed, if one is.
-pub(crate) fn find() -> Option<PathBuf> {
+pub(super) fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .flat_map(|folder| NAMES.map(|name| folder.join(name)))
@@ -36,7 +36,7 @@ pub(crate) fn find() -> Option<PathBuf> {
 
 impl Browser {
     /// Starts it; what it keeps goes into `folder`.
-    pub(crate) fn start(program: &Path, folder: &Path) -> Browser {
+    pub(super) fn start(program: &Path, folder: &Path) -> Browser {
         // It talks over the descriptors 3 and 4; a shell puts our pipes there. A process of its own, which `exec` does not outlive.
         let mut child = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null"#])
@@ -84,7 +84,7 @@ impl Browser {
     }
 
     /// One command and its answer.
-    pub(crate) fn call(&mut self, method: &str, parameters: Value) -> Value {
+    pub(super) fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": parameters });
         if !self.session.is_empty() {
@@ -114,7 +114,7 @@ impl Browser {
     }
 
     /// Opens a file, and waits until it and all that it asks for is there.
-    pub(crate) fn open(&mut self, page: &Path, width: u32, scheme: &str) {
+    pub(super) fn open(&mut self, page: &Path, width: u32, scheme: &str) {
         self.requests.clear();
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -141,15 +141,15 @@ impl Browser {
     }
 
     /// What a piece of script comes to on the page. (It is the tool's, not the page's own: that may have none.)
-    pub(crate) fn ask(&mut self, script: &str) -> Value {
+    pub(super) fn ask(&mut self, script: &str) -> Value {
         let answer = self.call("Runtime.evaluate", json!({ "expression": script, "returnByValue": true }));
         assert_eq!(answer["exceptionDetails"], Value::Null, "{script}");
         answer["result"]["value"].clone()
     }
 
-    /// What is seen of the page at first, or all of it, as PNG.
-    pub(crate) fn picture(&mut self, whole: bool) -> Vec<u8> {
-        let answer = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": whole }));
+    /// The whole page as PNG.
+    pub(super) fn picture(&mut self) -> Vec<u8> {
+        let answer = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
         base64(answer["data"].as_str().unwrap())
     }
 }
