@@ -98,8 +98,7 @@ fn the_json_has_every_row_and_the_shape_that_is_documented() {
 /// Figures of the table, row by row: label, median, 99th percentile, ratio or rate, samples.
 fn table(said: &Said) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
-    let mut lines = said.out.lines().skip_while(|line| !line.starts_with("MADE DURABLE"));
-    while let Some(line) = lines.next() {
+    for line in said.out.lines().skip_while(|line| !line.starts_with("MADE DURABLE")) {
         let is_title = line.contains("MEDIAN") || line.is_empty();
         if is_title || line.starts_with(' ') {
             continue;
