@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::io::{ReadWriteFlags, pwritev2};
 
-/// The room of the file. It is written beforehand, as a journal is, so that an append changes no metadata; at its end it begins anew.
+/// The room of the file. It is written beforehand, as a journal is, so that an append changes no metadata; at its end it begins
+/// anew.
 pub(crate) const ROOM_BYTES: u64 = 4 << 20;
 const BLOCK_BYTES: usize = 4096;
 

@@ -42,10 +42,10 @@ const SECONDS: Duration = Duration::from_secs(20);
 
 /// What memory-mapped files cost on this disk
 ///
-/// Measures, in a folder of its own in DIR: the disk's limit (an append of 4 KiB, made durable), msync and all-or-nothing commits of 1, 16
-/// and 256 scattered pages, opening an atomic map, and reads in order and at random, from the disk and from memory. All of it takes
-/// turns; medians and 99th percentiles are of the same run. The folder is removed at the end, also after Ctrl-C, which ends it early
-/// and prints what was measured (exit code 130).
+/// Measures, in a folder of its own in DIR: the disk's limit (an append of 4 KiB, made durable), msync and all-or-nothing
+/// commits of 1, 16 and 256 scattered pages, opening an atomic map, and reads in order and at random, from the disk and from
+/// memory. All of it takes turns; medians and 99th percentiles are of the same run. The folder is removed at the end, also
+/// after Ctrl-C, which ends it early and prints what was measured (exit code 130).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The folder to measure in: it decides which disk is tried. Default: the current folder.

@@ -172,7 +172,8 @@ fn an_interrupted_run_prints_what_was_measured_and_leaves_nothing_behind() {
             .spawn()
             .unwrap();
     let started = Instant::now();
-    // Until it measures: an atomic map is open. (Not INT, which does the same, but is ignored in what a shell runs in the background.)
+    // Until it measures: an atomic map is open. (Not INT, which does the same, but is ignored in what a shell runs in the
+    // background.)
     let at_work = || {
         let entries = fs::read_dir(dir.path()).unwrap().flatten();
         entries.into_iter().any(|entry| entry.path().join("declared.bin.steadfast").exists())

@@ -1,6 +1,7 @@
 //! The charts: plain SVG that takes its colours from the page around it.
 //!
-//! Each is drawn for a wide and for a narrow page, in the size in which it is shown, so that its letters have the size of the page's own.
+//! Each is drawn for a wide and for a narrow page, in the size in which it is shown, so that its letters have the size of the
+//! page's own.
 
 use std::fmt::Write;
 

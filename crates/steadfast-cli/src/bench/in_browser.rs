@@ -20,7 +20,8 @@ use browser::Browser;
 /// Narrow and wide, by day and by night.
 const VIEWS: [(u32, &str); 4] = [(400, "light"), (400, "dark"), (1280, "light"), (1280, "dark")];
 
-/// Words that are hard to read: text nodes whose colour is too near to the ground behind them, or that are too small. Pairs of text and why.
+/// Words that are hard to read: text nodes whose colour is too near to the ground behind them, or that are too small. Pairs of
+/// text and why.
 const ILLEGIBLE: &str = r#"(() => {
     const parts = colour => colour.match(/[\d.]+/g).map(Number);
     const luminance = colour => {
@@ -76,7 +77,8 @@ const COLLIDING: &str = r#"(() => {
     return found;
 })()"#;
 
-/// Pages as they come, and as they may come: figures that span all decades, figures that are all the same, and long names from outside.
+/// Pages as they come, and as they may come: figures that span all decades, figures that are all the same, and long names from
+/// outside.
 fn pages() -> Vec<(&'static str, String)> {
     let of = |time: &dyn Fn(u32) -> Duration| {
         let mut ledger = Ledger::default();

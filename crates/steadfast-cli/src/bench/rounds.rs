@@ -1,7 +1,8 @@
 //! How things are measured beside each other.
 //!
-//! A *round* gives each step a turn; the step that begins moves on by one each round, so whatever else the machine does falls on all of
-//! them alike. The first round warms up and is thrown away. After each turn the file system is synced, outside the timing.
+//! A *round* gives each step a turn; the step that begins moves on by one each round, so whatever else the machine does falls
+//! on all of them alike. The first round warms up and is thrown away. After each turn the file system is synced, outside the
+//! timing.
 
 use std::time::Instant;
 

@@ -10,8 +10,8 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Whole decades that hold all figures, so that the grid begins and ends with a round one. What is no positive number is not looked
-    /// at: it has no place on such an axis.
+    /// Whole decades that hold all figures, so that the grid begins and ends with a round one. What is no positive number is
+    /// not looked at: it has no place on such an axis.
     pub(super) fn over(figures: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Scale {
         let mut ends: Option<(f64, f64)> = None;
         for figure in figures.into_iter().filter(|figure| figure.is_finite() && *figure > 0.0) {
