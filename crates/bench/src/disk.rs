@@ -1,7 +1,6 @@
 //! The folder under test: its file system, its device, and what is written to it.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise, syncfs};
@@ -70,7 +69,7 @@ pub(crate) enum WriteMeter {
 
 impl WriteMeter {
     pub(crate) fn of(folder: &Path) -> Result<WriteMeter> {
-        let dev = device_of(folder)?;
+        let dev = steadfast_cli::place::device_of(folder)?;
         let stat = PathBuf::from(format!("/sys/dev/block/{dev}/stat"));
         Ok(if stat.exists() { WriteMeter::Device(stat) } else { WriteMeter::Process })
     }
@@ -108,21 +107,6 @@ fn figure(stat: &Path, number: usize) -> Result<u64> {
     let stat = fs::read_to_string(stat)?;
     let figure = stat.split_whitespace().nth(number - 1).ok_or("the device's stat file is too short")?;
     Ok(figure.parse()?)
-}
-
-/// `MAJOR:MINOR` of the device under a folder. btrfs has a number of its own for each subvolume, so the mount table is asked first.
-pub(crate) fn device_of(folder: &Path) -> Result<String> {
-    if let Some(mount) = crate::machine::mount_of(folder)?
-        && let Ok(metadata) = fs::metadata(&mount.source)
-        && metadata.rdev() != 0
-    {
-        return Ok(numbers(metadata.rdev()));
-    }
-    Ok(numbers(fs::metadata(folder)?.dev()))
-}
-
-fn numbers(dev: u64) -> String {
-    format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev))
 }
 
 /// Drops a file's pages from the page cache, so that reading it means reading the device. Durable first: dirty pages stay.

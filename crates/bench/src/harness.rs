@@ -11,7 +11,7 @@ use crate::Result;
 use crate::data::{self, Random};
 use crate::disk::{Ground, WriteMeter};
 use crate::peers::Peer;
-use crate::stats::Samples;
+use steadfast_cli::statistics::Samples;
 
 /// A burst ends after this time however few commits it had: a slow system would only say the same again.
 const BURST_TIME_MAX: Duration = Duration::from_millis(400);

@@ -15,7 +15,6 @@ mod peers;
 mod process;
 mod report;
 mod shared_map;
-mod stats;
 mod watched_map;
 
 use std::path::PathBuf;

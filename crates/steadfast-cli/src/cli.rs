@@ -7,8 +7,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::{
-    advise, apply, backup, evict, install, lock, log, recover, remember, run_program, stat, sync, tour,
-    verify, warm,
+    advise, apply, backup, bench, evict, install, lock, log, recover, remember, run_program, stat, sync,
+    tour, verify, warm, work_folder,
 };
 
 /// What a newcomer needs, and what stands below the help.
@@ -52,12 +52,13 @@ enum Command {
     Restore(remember::RestoreArgs),
     Run(run_program::Args),
     Tour(tour::Args),
+    Bench(bench::Args),
     Completions(install::CompletionsArgs),
     Man(install::ManArgs),
     #[command(hide = true)]
     TourChild(tour::child::Args),
     #[command(hide = true)]
-    TourJanitor(tour::folder::JanitorArgs),
+    Janitor(work_folder::JanitorArgs),
 }
 
 /// Reads the command line and does what it says.
@@ -81,8 +82,9 @@ pub fn run() -> ExitCode {
         Some(Command::Tour(args)) => tour::run(&args),
         Some(Command::Completions(args)) => install::completions(&args, &Cli::command()),
         Some(Command::Man(args)) => install::man(&args, Cli::command()),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::TourChild(args)) => tour::child::run(&args),
-        Some(Command::TourJanitor(args)) => tour::folder::run_janitor(&args),
+        Some(Command::Janitor(args)) => work_folder::run_janitor(&args),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

@@ -5,10 +5,13 @@
 #![warn(clippy::unwrap_used)]
 
 mod advise;
+mod append;
 mod apply;
 mod backup;
+mod bench;
 mod change;
 mod cli;
+mod duration;
 mod edits;
 mod evict;
 mod failure;
@@ -20,16 +23,20 @@ mod log;
 mod memory;
 mod open;
 mod output;
+mod pattern;
+pub mod place;
 mod recover;
 mod remember;
 mod run_program;
 mod select;
 mod size;
 mod stat;
+pub mod statistics;
 mod sync;
 mod tour;
 mod verify;
 mod warm;
+mod work_folder;
 
 pub use apply::apply;
 pub use cli::run;

@@ -64,7 +64,8 @@ pub(crate) fn view(options: AtomicOptions, path: &Path) -> steadfast::Result<Ato
     unsafe { options.view(path) }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// Reads a time, such as `0.5`.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

@@ -8,24 +8,24 @@
 mod check;
 pub(crate) mod child;
 mod costs;
-pub(crate) mod folder;
 mod model;
 mod report;
 mod round;
 
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::failure::Failure;
 use crate::output::{self, Out, Progress};
-use crate::size;
+use crate::work_folder::{Folder, Purpose, check_space};
+use crate::{memory, pattern, size};
 
 use child::{Stores, Verb};
-use folder::Folder;
 use model::Model;
 use report::{Phases, Report};
+
+/// What the library's journal may need beside the files, generously.
+const JOURNAL_BYTES: u64 = 256 << 20;
 
 /// The smallest file that is worth the tour: enough pages to scatter edits over.
 const SIZE_BYTES_MIN: u64 = 1 << 20;
@@ -76,8 +76,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut out = Out::open();
     let seed = args.seed.unwrap_or_else(random);
     let model = Model::new(seed, args.size);
-    folder::check_space(&args.dir, args.size.saturating_add(costs::extra_bytes(args.size)))?;
-    let folder = Folder::create(&args.dir, args.keep)?;
+    let bytes =
+        [args.size, costs::extra_bytes(args.size), JOURNAL_BYTES].into_iter().fold(0, u64::saturating_add);
+    check_space(&args.dir, bytes, "give a smaller --size or another --dir")?;
+    let folder = Folder::create(&args.dir, Purpose::Tour, args.keep)?;
     let file = folder.path().join("tour.bin");
 
     if !args.json {
@@ -95,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let phase = Instant::now();
     // A `load` keeps the file in memory, and what was changed a second time; a third part is left to
     // everybody else.
-    let load_fits = folder::memory_available_bytes().is_none_or(|bytes| bytes / 3 >= args.size);
+    let load_fits = memory::available_bytes().is_none_or(|bytes| bytes / 3 >= args.size);
     if !load_fits && args.rounds > 0 {
         output::note(
             "note: too little memory to load the file, so every round uses a view; try a smaller --size",
@@ -161,18 +163,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Writes the file's first state and makes it durable, as a user's file would be.
 fn write_base(path: &std::path::Path, model: &Model, bytes: u64) -> std::io::Result<()> {
-    const CHUNK_BYTES: usize = 4 << 20;
-    let mut file = File::create_new(path)?;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut at = 0;
-    while at < bytes {
-        // No overflow: at most a chunk.
-        let part = &mut chunk[..(bytes - at).min(CHUNK_BYTES as u64) as usize];
+    pattern::write_file(path, bytes, |at, part| {
         model.base(at, part);
-        file.write_all(part)?;
-        at += part.len() as u64;
-    }
-    file.sync_all()
+        Ok(())
+    })
 }
 
 /// A seed from the kernel or, where that fails, from the clock: it only has to differ from run to run.

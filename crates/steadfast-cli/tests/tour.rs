@@ -87,8 +87,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     run(dir.path(), &["tour", "--dir", "missing"]).code(1).complains(&["missing"]);
     run(dir.path(), &["tour", "--size", "1000000T"]).code(1).complains(&["--size"]);
     assert!(is_empty(dir.path()));
-    // The janitor removes nothing but a tour's folder.
+    // The janitor removes nothing but such folders.
     fs::create_dir(dir.path().join("precious")).unwrap();
-    run(dir.path(), &["tour-janitor", "precious"]).code(2);
+    run(dir.path(), &["janitor", "precious"]).code(2);
     assert!(dir.path().join("precious").exists());
 }

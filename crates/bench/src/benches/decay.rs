@@ -6,8 +6,8 @@ use crate::data::{self, Random};
 use crate::disk::Ground;
 use crate::peers::steadfast::{Base, Stores, open_map, store};
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 const WINDOW_COMMITS: usize = 1000;
 

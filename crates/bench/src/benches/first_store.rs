@@ -9,8 +9,8 @@ use crate::disk::{Ground, drop_from_cache};
 use crate::peers::steadfast::{Base, Stores, open_map, store};
 use crate::report::Row;
 use crate::shared_map::SharedMap;
-use crate::stats::{Samples, micros};
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::{Samples, micros};
 
 const PAGES: [usize; 3] = [16, 256, 4096];
 

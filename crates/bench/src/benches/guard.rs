@@ -18,8 +18,8 @@ use super::load::{RANDOM_READS, READS};
 use crate::data::{self, PAGE_BYTES, Random};
 use crate::disk::Ground;
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 /// Checked reads in one timing.
 const CHECKED_READS: usize = 1 << 15;

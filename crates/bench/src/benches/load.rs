@@ -13,8 +13,8 @@ use crate::data::{self, Random};
 use crate::disk::Ground;
 use crate::peers::steadfast::{Base, open_map};
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 /// Random reads in one timing.
 pub(super) const RANDOM_READS: usize = 1 << 20;

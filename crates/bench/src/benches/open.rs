@@ -12,8 +12,8 @@ use crate::data::{self, PAGE_BYTES, Random};
 use crate::disk::Ground;
 use crate::peers::steadfast::{Base, open_map};
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 /// In a file that is called allocated, one page in so many bytes holds data.
 const DATA_STRIDE_BYTES: usize = 1 << 20;

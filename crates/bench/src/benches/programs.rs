@@ -12,8 +12,8 @@ use crate::data;
 use crate::disk::Ground;
 use crate::harness::Effort;
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 /// The files that the library is to make atomic.
 const ATOMIC: &str = "*.bin:*/data.mdb";

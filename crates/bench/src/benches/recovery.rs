@@ -15,8 +15,8 @@ use crate::data::{self, PAGE_BYTES, Random};
 use crate::disk::{Ground, drop_from_cache};
 use crate::peers::steadfast::{Base, Stores, open_map, store};
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 /// Pages changed by each commit of the writer.
 const PAGES: usize = 16;

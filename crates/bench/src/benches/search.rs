@@ -10,9 +10,9 @@ use crate::disk::Ground;
 use crate::harness::Effort;
 use crate::report::Row;
 use crate::shared_map::SharedMap;
-use crate::stats::Samples;
 use crate::watched_map::WatchedMap;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 const PAGES: [usize; 4] = [1, 16, 256, 4096];
 

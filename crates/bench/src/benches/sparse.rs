@@ -11,8 +11,8 @@ use crate::data::{Edit, PAGE_BYTES, Random};
 use crate::disk::Ground;
 use crate::peers::steadfast::{Base, Stores, open_map, store};
 use crate::report::Row;
-use crate::stats::{Samples, micros};
 use crate::{Outcome, Result, Scale, process};
+use steadfast_cli::statistics::{Samples, micros};
 
 /// Pages of data in either file: the small one is full, the large one has a page in every 4 MiB.
 const SLOTS: usize = 1 << 14;

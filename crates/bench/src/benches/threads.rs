@@ -9,8 +9,8 @@ use crate::data::{self, Edit, Random};
 use crate::disk::Ground;
 use crate::peers::steadfast::{Base, Stores, open_map, store};
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 /// Each writer's own data set.
 const FILE_BYTES: usize = 16 << 20;

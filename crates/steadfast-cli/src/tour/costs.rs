@@ -5,18 +5,19 @@
 //! stores into a shared mapping and a sync (not atomic), and, for comparison, one append of 4 KiB and a
 //! flush.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use steadfast::Mapping;
 
-use super::folder::Folder;
-use super::model::{self, Model};
+use super::model::Model;
+use crate::append::{self, Append, Way};
 use crate::failure::Failure;
 use crate::open::{self, OpenArgs};
+use crate::pattern::{self, mix};
+use crate::statistics::Samples;
+use crate::work_folder::Folder;
 
 /// How many pages a commit touches.
 const PAGES: [u64; 3] = [1, 16, 256];
@@ -27,9 +28,6 @@ const ROUNDS_MIN: usize = 3;
 const TIME_MAX: Duration = Duration::from_secs(4);
 /// The part of the file in which pages are touched; the mapping that is synced is a copy of it.
 const SPAN_BYTES_MAX: u64 = 256 << 20;
-/// The file that is appended to: written beforehand, as a journal is, so that an append changes no metadata.
-const APPEND_BYTES: u64 = 4 << 20;
-const APPEND_BLOCK_BYTES: usize = 4096;
 
 /// The table.
 #[derive(Debug, Serialize)]
@@ -52,7 +50,7 @@ pub(crate) struct Row {
 
 /// Space that [`measure`] needs beside the file.
 pub(crate) fn extra_bytes(file_bytes: u64) -> u64 {
-    file_bytes.min(SPAN_BYTES_MAX) + APPEND_BYTES
+    file_bytes.min(SPAN_BYTES_MAX) + append::ROOM_BYTES
 }
 
 /// Measures. `file` is any file of about the model's first length.
@@ -70,31 +68,21 @@ pub(crate) fn measure(
     let page_bytes = rustix::param::page_size() as u64;
     let synced = folder.path().join("msync.bin");
     super::write_base(&synced, model, span).map_err(io)?;
-    let append = File::create_new(folder.path().join("append.bin")).map_err(io)?;
-    append.write_all_at(&vec![1; APPEND_BYTES as usize], 0).map_err(io)?;
-    append.sync_all().map_err(io)?;
+    let mut append = Append::create(&folder.path().join("append.bin"), Way::Cached).map_err(io)?;
 
     let mapping = Mapping::options().write(true).open(&synced)?;
     let mut map = open::view(OpenArgs::volatile(allow_volatile).options(), file)?;
     let mut rows = Vec::new();
-    let (mut draws, mut appended) = (0, 0);
-    let mut append_all = Vec::new();
+    let mut draws = 0;
+    let mut append_all = Samples::default();
     for pages in PAGES {
         // A small file has no more.
         let pages = pages.min(span / page_bytes);
         let started = Instant::now();
-        let (mut commit, mut msync, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-        while commit.len() < ROUNDS_MAX && (commit.len() < ROUNDS_MIN || started.elapsed() < TIME_MAX) {
+        let [mut commit, mut msync, mut bare] = <[Samples; 3]>::default();
+        while commit.count() < ROUNDS_MAX && (commit.count() < ROUNDS_MIN || started.elapsed() < TIME_MAX) {
             draws += 1;
-            let offsets: Vec<usize> = (0..pages)
-                .map(|k| {
-                    let draw = model::mix(model::mix(model.seed(), draws), k);
-                    // A stratum of its own for each page: scattered, and none twice.
-                    let stratum = span / page_bytes / pages;
-                    let page = k * stratum + draw % stratum;
-                    (page * page_bytes + (draw >> 32) % (page_bytes - 8)) as usize
-                })
-                .collect();
+            let offsets = pattern::scattered(mix(model.seed(), draws), span, pages);
             let bytes = draws.to_le_bytes();
 
             let timer = Instant::now();
@@ -102,41 +90,27 @@ pub(crate) fn measure(
                 map.edit(offset..offset + bytes.len())?.copy_from_slice(&bytes);
             }
             map.commit()?;
-            commit.push(micros(timer));
+            commit.add(timer.elapsed());
 
             let timer = Instant::now();
             for &offset in &offsets {
                 mapping.write_at(offset, &bytes)?;
             }
             mapping.sync(..)?;
-            msync.push(micros(timer));
+            msync.add(timer.elapsed());
 
-            let block = [draws as u8; APPEND_BLOCK_BYTES];
-            let timer = Instant::now();
-            append.write_all_at(&block, appended % APPEND_BYTES).map_err(io)?;
-            append.sync_data().map_err(io)?;
-            bare.push(micros(timer));
-            appended += block.len() as u64;
+            bare.add(append.once(draws as u8).map_err(io)?);
         }
-        append_all.extend_from_slice(&bare);
+        append_all.extend(&bare);
         rows.push(Row {
             pages,
-            rounds: commit.len(),
-            commit_us: median(&mut commit),
-            msync_us: median(&mut msync),
-            append_us: median(&mut bare),
+            rounds: commit.count(),
+            commit_us: commit.p50(),
+            msync_us: msync.p50(),
+            append_us: bare.p50(),
         });
     }
     mapping.close()?;
     map.close()?;
-    Ok(Costs { rows, append_us: median(&mut append_all) })
-}
-
-fn micros(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e6
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    Ok(Costs { rows, append_us: append_all.p50() })
 }

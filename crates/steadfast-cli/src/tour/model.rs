@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use crate::pattern::{self, mix};
+
 /// The most edits in a commit.
 const EDITS_MAX: u64 = 256;
 /// The shortest and the longest edit.
@@ -42,18 +44,8 @@ pub(crate) struct Edit {
 impl Edit {
     /// Writes the edit's bytes to `out`, which is as long as the edit.
     pub(crate) fn fill(&self, out: &mut [u8]) {
-        for (word, bytes) in (0..).zip(out.chunks_mut(8)) {
-            bytes.copy_from_slice(&mix(self.key, word).to_le_bytes()[..bytes.len()]);
-        }
+        pattern::fill(self.key, 0, out);
     }
-}
-
-/// Two numbers stirred into one that tells nothing of either (the finaliser of splitmix64).
-pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    let mut x = a ^ b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 impl Model {
@@ -82,9 +74,7 @@ impl Model {
         let key = self.draw(0, 0);
         let held = self.base_bytes.saturating_sub(offset).min(out.len() as u64) as usize;
         let (pattern, zeros) = out.split_at_mut(held);
-        for (word, bytes) in (offset / 8..).zip(pattern.chunks_mut(8)) {
-            bytes.copy_from_slice(&mix(key, word).to_le_bytes()[..bytes.len()]);
-        }
+        pattern::fill(key, offset, pattern);
         zeros.fill(0);
     }
 

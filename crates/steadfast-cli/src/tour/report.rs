@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::check::Wrong;
 use super::child::{Stores, Verb};
 use super::costs::Costs;
+use crate::duration;
 use crate::failure::Failure;
 use crate::output::{Out, counted};
 
@@ -137,15 +138,15 @@ impl Report {
                 out.line(format!(
                     "{:>5}   {:>23}   {:>18}   {:>13.1}x   {:>18.2}x",
                     row.pages,
-                    time(row.commit_us),
-                    time(row.msync_us),
+                    duration::show(row.commit_us),
+                    duration::show(row.msync_us),
                     row.msync_us / row.commit_us,
                     row.commit_us / row.append_us,
                 ))?;
             }
             out.line(format!(
                 "\nOne append of 4 KiB and a flush, the least that durability can cost: {}",
-                time(costs.append_us)
+                duration::show(costs.append_us)
             ))?;
         }
         if self.wrong().is_none() && !self.rounds.is_empty() {
@@ -166,8 +167,4 @@ impl Report {
     pub(crate) fn conclude(&mut self) {
         self.ok = self.wrong().is_none();
     }
-}
-
-fn time(us: f64) -> String {
-    if us < 1000.0 { format!("{us:.0} us") } else { format!("{:.2} ms", us / 1000.0) }
 }

@@ -10,10 +10,11 @@ use steadfast::Resolution;
 
 use super::check::{self, Outcome};
 use super::child::{Stores, Verb};
-use super::model::{self, Model};
+use super::model::Model;
 use super::report::RoundReport;
 use crate::failure::Failure;
 use crate::output::Progress;
+use crate::pattern::mix;
 
 /// The child lives this long after its first commit began, at least and at most.
 const LIFE_MS: std::ops::Range<u64> = 150..1350;
@@ -119,7 +120,7 @@ fn commit_and_kill(plan: &Plan, file: &Path, model: &Model) -> io::Result<Result
     let mut words = Words { stdout, rest: Vec::new(), seen: Seen::default() };
 
     // When: at a moment drawn from the seed, in mid-commit.
-    let draw = |purpose| model::mix(model::mix(model.seed(), u64::from(plan.number)), purpose);
+    let draw = |purpose| mix(mix(model.seed(), u64::from(plan.number)), purpose);
     let life = Duration::from_millis(LIFE_MS.start + draw(0) % (LIFE_MS.end - LIFE_MS.start));
     let mut first_begun: Option<Instant> = None;
     loop {

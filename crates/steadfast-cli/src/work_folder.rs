@@ -1,8 +1,7 @@
-//! The tour's folder: fresh, and gone afterwards, however the tour ends.
+//! A folder to work in: fresh, and gone afterwards, however the command ends.
 //!
-//! A process that is killed cannot clean up after itself, and one that is interrupted (Ctrl-C) would need a
-//! signal handler. So a small process of its own, the janitor, waits at the end of a pipe: when the other end
-//! closes, because the tour is done or because it has died of anything, the janitor removes the folder.
+//! A process that is killed cannot clean up after itself. So a small process of its own, the janitor, waits at the end of a pipe:
+//! when the other end closes, because the command is done or because it has died of anything, the janitor removes the folder.
 
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -15,11 +14,24 @@ use crate::failure::Failure;
 use crate::output;
 use crate::size;
 
-/// Every folder of a tour is called this and a number. The janitor removes nothing that is called otherwise.
-const NAME: &str = "steadfast-tour-";
+/// Who works in it: part of its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    Tour,
+    Bench,
+}
 
-/// What the library's journal may need beside the files, generously.
-const JOURNAL_BYTES: u64 = 256 << 20;
+impl Purpose {
+    const ALL: [Purpose; 2] = [Purpose::Tour, Purpose::Bench];
+
+    /// Every such folder is called this and a number. The janitor removes nothing that is called otherwise.
+    fn prefix(self) -> &'static str {
+        match self {
+            Purpose::Tour => "steadfast-tour-",
+            Purpose::Bench => "steadfast-bench-",
+        }
+    }
+}
 
 /// A folder that goes away when this is dropped.
 #[derive(Debug)]
@@ -30,14 +42,14 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Makes a folder inside `dir`. With `keep` it stays.
-    pub(crate) fn create(dir: &Path, keep: bool) -> Result<Folder, Failure> {
+    pub(crate) fn create(dir: &Path, purpose: Purpose, keep: bool) -> Result<Folder, Failure> {
         let fail =
             |error: io::Error| Failure::Failed(format!("cannot make a folder in {}: {error}", dir.display()));
         // Absolute, so that nothing depends on the current folder of whoever removes it.
         let dir = dir.canonicalize().map_err(fail)?;
         let mut number = std::process::id();
         let path = loop {
-            let path = dir.join(format!("{NAME}{number}"));
+            let path = dir.join(format!("{}{number}", purpose.prefix()));
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => break path,
                 // A left-over of a process that had our number.
@@ -68,7 +80,7 @@ impl Folder {
 
 fn start_janitor(folder: &Path) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
-        .arg("tour-janitor")
+        .arg("janitor")
         .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -90,7 +102,7 @@ impl Drop for Folder {
     }
 }
 
-/// Removes a folder once standard input ends. Started by `tour`, not by people.
+/// Removes a folder once standard input ends. Started by the command that made it, not by people.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JanitorArgs {
     folder: PathBuf,
@@ -98,10 +110,9 @@ pub(crate) struct JanitorArgs {
 
 /// Runs the janitor.
 pub(crate) fn run_janitor(args: &JanitorArgs) -> Result<(), Failure> {
-    let named =
-        args.folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(NAME));
-    if !named {
-        return Err(Failure::Usage(format!("{} is no folder of a tour", args.folder.display())));
+    let name = args.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !Purpose::ALL.iter().any(|purpose| name.starts_with(purpose.prefix())) {
+        return Err(Failure::Usage(format!("{} is no folder to be removed", args.folder.display())));
     }
     let mut stdin = io::stdin().lock();
     let mut nothing = [0; 64];
@@ -126,26 +137,19 @@ pub(crate) fn run_janitor(args: &JanitorArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a disk without room for `bytes` and a journal, before anything is written to it.
-pub(crate) fn check_space(dir: &Path, bytes: u64) -> Result<(), Failure> {
+/// Refuses a disk without room for `bytes`, before anything is written to it. `otherwise` says what else can be asked for.
+pub(crate) fn check_space(dir: &Path, bytes: u64, otherwise: &str) -> Result<(), Failure> {
     let stat = rustix::fs::statvfs(dir)
         .map_err(|error| Failure::Failed(format!("{}: {}", dir.display(), io::Error::from(error))))?;
     let available = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let needed = bytes.saturating_add(JOURNAL_BYTES);
-    if available < needed {
+    // Of a file system that counts nothing (ramfs) nothing is known.
+    if available < bytes && stat.f_blocks > 0 {
         return Err(Failure::Failed(format!(
-            "the tour needs {} in {}, and {} are free; give a smaller --size or another --dir",
-            size::show(needed),
+            "{} are needed in {}, and {} are free; {otherwise}",
+            size::show(bytes),
             dir.display(),
             size::show(available)
         )));
     }
     Ok(())
-}
-
-/// Memory that programs can have without others being pushed out, as far as the kernel says.
-pub(crate) fn memory_available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
