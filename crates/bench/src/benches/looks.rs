@@ -13,8 +13,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::data::PAGE_BYTES;
 use crate::disk::Ground;
 use crate::report::Row;
-use crate::stats::Samples;
 use crate::{Outcome, Result, Scale};
+use steadfast_cli::statistics::Samples;
 
 const BIG_BYTES: u64 = 10 << 30;
 const SPARSE_BYTES: u64 = 1 << 40;
