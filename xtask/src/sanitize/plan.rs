@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 37] = [
+const FILES: [(&str, Verdict, Verdict); 38] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -67,6 +67,7 @@ const FILES: [(&str, Verdict, Verdict); 37] = [
     ("posix_msync", Long, Long),
     ("posix_threads", Short, Short),
     ("readers", Long, Long),
+    ("residency", Long, Not(ONE_THREAD)),
     ("scrub", Long, Not(ONE_THREAD)),
     ("store_background", Short, Short),
     ("tickets", Short, Short),
