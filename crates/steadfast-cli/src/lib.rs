@@ -22,13 +22,16 @@ mod output;
 mod recover;
 mod remember;
 mod run_program;
+mod screen;
 mod select;
 mod size;
 mod stat;
 mod sync;
+mod top;
 mod tour;
 mod verify;
 mod warm;
+mod watch;
 
 pub use apply::apply;
 pub use cli::run;

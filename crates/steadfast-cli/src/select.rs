@@ -17,7 +17,7 @@ use crate::output;
 pub(crate) mod process;
 
 /// What to look at.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Selection {
     /// Files, and folders with everything below them.
     paths: Vec<PathBuf>,
@@ -42,7 +42,7 @@ pub(crate) struct Selection {
 pub(crate) struct Selected<T> {
     /// An answer for each file, in the order of their names.
     pub(crate) found: Vec<T>,
-    /// Names that could not be looked at; they have been complained of.
+    /// Names that could not be looked at.
     pub(crate) failed: Vec<(PathBuf, String)>,
 }
 
@@ -52,8 +52,38 @@ impl Selection {
         self.paths.is_empty() && self.files0_from.is_none() && self.pid.is_empty()
     }
 
-    /// Asks something of every file, many at once. A file with several names is asked once.
+    /// These names, and what lies below them.
+    pub(crate) fn of(paths: &[PathBuf]) -> Selection {
+        Selection { paths: paths.to_vec(), ..Selection::default() }
+    }
+
+    /// The same with the list of names read, so that it can be asked more than once.
+    pub(crate) fn listed(&self) -> Result<Selection, Failure> {
+        let mut listed = self.clone();
+        if let Some(list) = listed.files0_from.take() {
+            listed.paths.extend(names_in(&list)?);
+        }
+        Ok(listed)
+    }
+
+    /// The names that were given.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Asks something of every file, many at once. A file with several names is asked once. Complains of names that could not be looked
+    /// at.
     pub(crate) fn ask<T: Send>(
+        &self,
+        question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
+    ) -> Result<Selected<T>, Failure> {
+        let selected = self.ask_quietly(question)?;
+        selected.failed.iter().for_each(|(_, error)| output::complain(error));
+        Ok(selected)
+    }
+
+    /// The same without a complaint, for those who have a place of their own for that.
+    pub(crate) fn ask_quietly<T: Send>(
         &self,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
@@ -176,10 +206,7 @@ fn gather<T>(answers: mpsc::Receiver<Answer<T>>) -> Selected<T> {
         match answer {
             Ok((identity, answer)) if seen.insert(identity) => found.push(answer),
             Ok(_) => {}
-            Err(error) => {
-                output::complain(&error.to_string());
-                failed.push((path, error.to_string()));
-            }
+            Err(error) => failed.push((path, error.to_string())),
         }
     }
     Selected { found, failed }
