@@ -14,6 +14,8 @@ mod row;
 
 use columns::{Column, Order};
 pub(crate) use columns::{percent, size_cell};
+#[cfg(test)]
+pub(crate) use row::Part;
 pub(crate) use row::{Row, Total, page_bytes};
 
 /// See what of files is in memory, dirty, or being written

@@ -9,16 +9,19 @@ use crate::failure::Failure;
 use crate::screen::{Rounds, View, show};
 use crate::select::Selection;
 
+mod answer;
 mod groups;
 mod look;
 mod page;
 mod processes;
+#[cfg(test)]
+mod tests;
 
 /// See which files take the page cache, by file, process or control group
 ///
 /// The kernel has no list of the files in its cache, so they are found by walking: what every process has mapped or open, as far as
 /// this user may read that, and the PATHs that are named, with everything below folders. A line says how much of the cache was found, and
-/// how many processes could not be read: as root that is all of them, and what remains are files that nobody has open.
+/// how many processes could not be read; what remains are files that nobody has open, or has that this user may not see.
 ///
 /// A file counts once in each row, and so in several rows where several processes have it.
 ///

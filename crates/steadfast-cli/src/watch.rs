@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::screen::{Rounds, View, show};
 use crate::select::Selection;
 
+mod answer;
 mod journal;
 mod known;
 mod look;

@@ -173,7 +173,7 @@ fn cells(row: &[Cell<'_>], page: &Page<'_>, shown: &[(usize, u16)], theme: Theme
                 }
             }
             Some(Cell::Name(name, note)) => {
-                let note = note.as_ref().map(|(text, tone)| (format!(" ({text})"), *tone));
+                let note = note.as_ref().map(|(text, tone)| (noted(text, width), *tone));
                 let taken = note.as_ref().map_or(0, |(text, _)| names::width(text)) as u16;
                 let name = shorten(&clean(name), usize::from(width.saturating_sub(taken)));
                 lines.cell(x, width, &name, Style::new(), false);
@@ -186,6 +186,12 @@ fn cells(row: &[Cell<'_>], page: &Page<'_>, shown: &[(usize, u16)], theme: Theme
         x += width + gap(lines.area.width);
     }
     lines.at += 1;
+}
+
+/// What is noted of a name: its first word where the rest would take the name's room.
+fn noted(note: &str, width: u16) -> String {
+    let words = if names::width(note) + 3 > usize::from(width) / 2 { note.split(' ').next() } else { None };
+    format!(" ({})", words.unwrap_or(note))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub(super) const HEIGHT_MIN: u16 = 8;
 /// Cells of a bar, its two ends not counted.
 const BAR_MIN: u16 = 8;
 pub(crate) const BAR_MAX: u16 = 64;
-const NAME_MIN: u16 = 16;
+const NAME_MIN: u16 = 20;
 
 /// Everything on a screen, whatever its size.
 #[derive(Debug, Default)]
@@ -142,9 +142,9 @@ mod tests {
     fn what_matters_least_goes_first() {
         let shown = |width| fit(&COLUMNS, width).into_iter().map(|(number, _)| number).collect::<Vec<_>>();
         assert_eq!(shown(80), [0, 1, 2, 3, 4]);
-        assert_eq!(shown(49), [0, 1, 2, 4]);
-        assert_eq!(shown(30), [0, 1, 4]);
-        assert_eq!(shown(24), [0, 4]);
+        assert_eq!(shown(50), [0, 1, 2, 4]);
+        assert_eq!(shown(35), [0, 1, 4]);
+        assert_eq!(shown(28), [0, 4]);
         assert_eq!(shown(3), [0, 4], "what is never left out");
     }
 }

@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 
 use super::draw::{Theme, draw, room};
 use super::live::Shown;
+use super::names::width;
 use super::view::View;
 
 /// A terminal of this size, in memory.
@@ -25,8 +26,14 @@ pub(crate) fn drawn(terminal: &mut Terminal<TestBackend>, shown: &impl Shown, vi
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
     for line in buffer.content().chunks(usize::from(buffer.area.width)) {
-        let line: String = line.iter().map(|cell| cell.symbol()).collect();
-        text.push_str(line.trim_end());
+        // A terminal has nothing in the cell behind a wide letter; this one keeps what was there.
+        let mut cells = line.iter();
+        let mut shown = String::new();
+        while let Some(cell) = cells.next() {
+            shown.push_str(cell.symbol());
+            cells.by_ref().take(width(cell.symbol()).saturating_sub(1)).for_each(drop);
+        }
+        text.push_str(shown.trim_end());
         text.push('\n');
     }
     text

@@ -98,3 +98,56 @@ pub(super) fn give_back() {
 fn failed(error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot use the terminal: {error}; --once prints plain text"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::ffi::OsStrExt;
+    use std::process::Command;
+
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::*;
+
+    /// What the test below runs in a process of its own.
+    #[test]
+    #[ignore = "it panics, and is run by the test below"]
+    fn panics_with_the_screen_taken() {
+        let _screen = Screen::take().unwrap();
+        panic!("planted");
+    }
+
+    #[test]
+    fn a_panic_gives_the_screen_back_before_it_speaks() {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let name = std::ffi::OsStr::from_bytes(name.to_bytes());
+        let end: OwnedFd = openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let test = "screen::terminal::tests::panics_with_the_screen_taken";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .stdin(end.try_clone().unwrap())
+            .stdout(end.try_clone().unwrap())
+            .stderr(end.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        // Less than a terminal holds without being read.
+        assert!(!child.wait().unwrap().success());
+        assert!(tcgetattr(&end).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+        drop(end);
+        let mut said = Vec::new();
+        // Ends with an error once nobody has the other end.
+        let _ = File::from(terminal).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        let at = |part: &str| said.find(part).unwrap_or_else(|| panic!("{part:?} is missing: {said:?}"));
+        assert!(at("\x1b[?1049h") < at("\x1b[?1049l"), "{said:?}");
+        assert!(at("\x1b[?1049l") < at("planted"), "{said:?}");
+        assert!(at("\x1b[?25l") < at("\x1b[?25h"), "{said:?}");
+    }
+}

@@ -26,13 +26,13 @@ pub(crate) struct View {
     pub(super) shows_keys: bool,
     /// The first row that is seen.
     pub(super) first: usize,
-    rows: usize,
-    room: usize,
+    pub(super) rows: usize,
+    pub(super) room: usize,
 }
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     Leave,
     Redraw,
     /// Redraw, and stop looking or go on.
@@ -62,7 +62,7 @@ impl View {
     }
 
     /// There are `orders` and `kinds`, the first of each being 0.
-    pub(super) fn press(&mut self, key: KeyEvent, orders: usize, kinds: usize) -> Wish {
+    pub(crate) fn press(&mut self, key: KeyEvent, orders: usize, kinds: usize) -> Wish {
         if key.kind == KeyEventKind::Release {
             return Wish::Nothing;
         }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::By;
+use super::answer::Answer;
 use super::look::{File, Look, Sum};
 use crate::output::counted;
 use crate::screen::{Cell, Column, Page, Shown, Tone, View, Width};
@@ -57,8 +58,8 @@ const GROUPS: [Column; 9] = [
 pub(super) struct Known {
     interval: Duration,
     lines: Option<usize>,
-    round: u64,
-    look: Look,
+    pub(super) round: u64,
+    pub(super) look: Look,
 }
 
 impl Known {
@@ -66,7 +67,7 @@ impl Known {
         Known { interval, lines, round: 0, look: Look::default() }
     }
 
-    fn files(&self, view: &View) -> Vec<&File> {
+    pub(super) fn files(&self, view: &View) -> Vec<&File> {
         let key: &dyn Fn(&File) -> u64 = match FILES.get(view.order).map_or("", |column| column.title) {
             "%" => &|file| file.row.resident_pages.unwrap_or(0) * 1_000_000 / file.row.pages.max(1),
             "DIRTY" => &|file| file.row.dirty_pages.unwrap_or(0),
@@ -86,7 +87,7 @@ impl Known {
         files
     }
 
-    fn sums(&self, view: &View) -> Vec<&Sum> {
+    pub(super) fn sums(&self, view: &View) -> Vec<&Sum> {
         let (sums, columns): (_, &[Column]) = match by(view) {
             By::Process => (&self.look.processes, &PROCESSES),
             _ => (&self.look.groups, &GROUPS),
@@ -114,7 +115,7 @@ impl Known {
         sums
     }
 
-    fn found_bytes(&self) -> u64 {
+    pub(super) fn found_bytes(&self) -> u64 {
         self.look.total.resident_pages * page_bytes()
     }
 
@@ -125,11 +126,9 @@ impl Known {
             let share = self.found_bytes() as f64 * 100.0 / cached as f64;
             found.push_str(&format!(" of {} in the page cache: {share:.0}%", size::show(cached)));
         }
-        let mut walked =
-            format!("looked at what {} have mapped or open", counted_processes(look.process_count));
+        let mut walked = format!("{} looked at", counted_processes(look.process_count));
         if look.unreadable_processes > 0 {
-            let count = counted_processes(look.unreadable_processes);
-            walked.push_str(&format!("; {count} could not be read (be root to see them)"));
+            walked.push_str(&format!(", {} unreadable by this user", look.unreadable_processes));
         }
         if look.lost_files > 0 {
             walked.push_str(&format!("; {} could not be opened", counted(look.lost_files, "file")));
@@ -146,7 +145,7 @@ fn counted_processes(count: u64) -> String {
     if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
-fn by(view: &View) -> By {
+pub(super) fn by(view: &View) -> By {
     By::value_variants().get(view.kind).copied().unwrap_or(By::File)
 }
 
@@ -188,32 +187,7 @@ impl Shown for Known {
     }
 
     fn answer(&self, view: &View) -> impl Serialize {
-        let by = by(view);
-        let lines = self.lines.unwrap_or(PLAIN_LINES);
-        let (count, rows) = match by {
-            By::File => {
-                let files = self.files(view);
-                (files.len(), files.into_iter().take(lines).map(Row::of_file).collect::<Vec<_>>())
-            }
-            _ => {
-                let sums = self.sums(view);
-                (sums.len(), sums.into_iter().take(lines).map(|sum| Row::of_sum(sum, by)).collect())
-            }
-        };
-        Answer {
-            schema: 1,
-            round: self.round,
-            seconds: self.look.at.as_secs_f64(),
-            by: by.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default(),
-            page_cache_bytes: self.look.cached_bytes,
-            found_bytes: self.found_bytes(),
-            files: self.look.total.files,
-            processes: self.look.process_count,
-            unreadable_processes: self.look.unreadable_processes,
-            unreadable_files: self.look.lost_files,
-            rows_left_out: (count - rows.len()) as u64,
-            rows,
-        }
+        Answer::of(self, view)
     }
 
     fn choices(&self, view: &View) -> (usize, usize) {
@@ -254,14 +228,14 @@ impl Known {
                     writing,
                     count,
                     Cell::none(),
-                    Cell::Name("total, each file once".to_owned(), None),
+                    Cell::Name("total, each once".to_owned(), None),
                 ]
             }
             By::Cgroup => {
                 let mut cells = vec![cached, dirty, writing, Cell::Text(total.files.to_string())];
                 cells.push(Cell::Text(self.look.process_count.to_string()));
                 cells.extend([Cell::none(), Cell::none(), Cell::none()]);
-                cells.push(Cell::Name("total, each file once".to_owned(), None));
+                cells.push(Cell::Name("total, each once".to_owned(), None));
                 cells
             }
         }
@@ -318,89 +292,4 @@ fn waiting(pages: u64) -> Cell<'static> {
 
 fn unknown() -> Cell<'static> {
     Cell::Text("?".to_owned())
-}
-
-/// A line of JSON: a round.
-#[derive(Debug, Serialize)]
-struct Answer {
-    schema: u32,
-    round: u64,
-    seconds: f64,
-    by: String,
-    page_cache_bytes: Option<u64>,
-    found_bytes: u64,
-    files: u64,
-    processes: u64,
-    unreadable_processes: u64,
-    unreadable_files: u64,
-    rows: Vec<Row>,
-    rows_left_out: u64,
-}
-
-/// A file, a process or a group: what a kind has not is left out.
-#[derive(Debug, Default, Serialize)]
-struct Row {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cgroup: Option<String>,
-    /// `null` where nobody can tell.
-    cached_bytes: Option<u64>,
-    dirty_bytes: Option<u64>,
-    write_back_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<u64>,
-    processes: u64,
-    /// As the kernel counts a group, with those below it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kernel: Option<Kernel>,
-}
-
-#[derive(Debug, Serialize)]
-struct Kernel {
-    file_bytes: Option<u64>,
-    file_dirty_bytes: Option<u64>,
-    file_write_back_bytes: Option<u64>,
-}
-
-impl Row {
-    fn of_file(file: &File) -> Row {
-        let bytes = |pages: Option<u64>| pages.map(|pages| pages * page_bytes());
-        Row {
-            path: Some(file.row.path.clone()),
-            cached_bytes: bytes(file.row.resident_pages),
-            dirty_bytes: bytes(file.row.dirty_pages),
-            write_back_bytes: bytes(file.row.write_back_pages),
-            size_bytes: Some(file.row.size_bytes),
-            processes: file.processes,
-            ..Row::default()
-        }
-    }
-
-    fn of_sum(sum: &Sum, by: By) -> Row {
-        let bytes = |pages: u64| Some(pages * page_bytes());
-        let is_group = by == By::Cgroup;
-        Row {
-            pid: sum.pid,
-            command: (!is_group).then(|| sum.name.clone()),
-            cgroup: is_group.then(|| sum.name.clone()),
-            cached_bytes: bytes(sum.total.resident_pages),
-            dirty_bytes: bytes(sum.total.dirty_pages),
-            write_back_bytes: bytes(sum.total.write_back_pages),
-            files: Some(sum.total.files),
-            processes: sum.processes,
-            kernel: is_group.then_some(Kernel {
-                file_bytes: sum.counted.file,
-                file_dirty_bytes: sum.counted.dirty,
-                file_write_back_bytes: sum.counted.write_back,
-            }),
-            ..Row::default()
-        }
-    }
 }

@@ -16,7 +16,7 @@ const fn number(title: &'static str, cells: u16, rank: u8) -> Column {
 const PAGES: [Column; 7] = [
     number("SIZE", 6, 0),
     number("CACHED", 6, 0),
-    number("%", 4, 4),
+    number("%", 4, 6),
     number("DIRTY", 6, 0),
     number("WRITING", 7, 9),
     number("OUT/S", 7, 3),
