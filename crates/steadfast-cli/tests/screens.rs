@@ -136,6 +136,9 @@ fn line_of<'screen>(screen: &'screen str, name: &str) -> &'screen str {
 
 /// Not only the screen: cursor, line editing and echo as well.
 fn assert_is_given_back(terminal: &Terminal, code: i32) {
+    terminal.until("the shell waits for a line", |screen| {
+        screen.lines().rfind(|line| !line.is_empty()).is_some_and(|line| line == "$")
+    });
     terminal.say("echo code $?");
     terminal
         .until("its exit code is told", |screen| screen.lines().any(|line| line == format!("code {code}")));

@@ -1,5 +1,6 @@
 //! One look at all files: what is seen, and nothing about what was seen before.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,13 +44,15 @@ pub(super) enum Trouble {
 /// Looks again and again.
 pub(super) struct Looker {
     selection: Selection,
+    named: HashSet<PathBuf>,
     start: Instant,
     journals: Journals,
 }
 
 impl Looker {
     pub(super) fn new(selection: Selection, start: Instant) -> Looker {
-        Looker { selection, start, journals: Journals::default() }
+        let named = selection.paths().iter().cloned().collect();
+        Looker { selection, named, start, journals: Journals::default() }
     }
 
     pub(super) fn look(&mut self) -> Result<Look, Failure> {
@@ -64,8 +67,8 @@ impl Looker {
         let at = self.start.elapsed();
         for file in &mut files {
             // Below folders nothing is a link.
-            let is_named = self.selection.paths().contains(&file.path);
-            let resolved = if is_named { std::fs::canonicalize(&file.path).ok() } else { None };
+            let is_link = self.named.contains(&file.path) && file.path.is_symlink();
+            let resolved = if is_link { std::fs::canonicalize(&file.path).ok() } else { None };
             file.journal = self.journals.look(resolved.as_deref().unwrap_or(&file.path), at);
         }
         self.journals.forget_those_not_seen_at(at);

@@ -103,7 +103,7 @@ fn journal(file: &Watched) -> [Cell<'_>; 3] {
     } else if journal.recovery_waits {
         Cell::Toned("waits".to_owned(), Tone::Waits)
     } else {
-        Cell::Text(format!("{}%", journal.filled_bytes * 100 / journal.journal_bytes.max(1)))
+        Cell::Text(format!("{}%", percent(Some(journal.filled_bytes), journal.journal_bytes)))
     };
     let per_second = file.commits_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
     [state, Cell::Text(journal.last_commit.to_string()), Cell::Text(per_second)]
