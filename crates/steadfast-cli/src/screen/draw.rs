@@ -267,5 +267,9 @@ mod tests {
         for cell in terminal.backend().buffer().content() {
             assert!(!cell.symbol().chars().any(char::is_control), "{cell:?}");
         }
+        assert!(
+            terminal.backend().to_string().contains("a\u{fffd}[31m/0"),
+            "that something was there is seen"
+        );
     }
 }

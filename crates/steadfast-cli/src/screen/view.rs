@@ -51,7 +51,7 @@ impl View {
         self.is_reversed
     }
 
-    /// So many rows there are, and room for so many: nothing is scrolled past the end.
+    /// So many rows there are, and room for so many: nothing is scrolled past the end. Before each drawing.
     pub(super) fn fit(&mut self, rows: usize, room: usize) {
         (self.rows, self.room) = (rows, room);
         self.first = self.first.min(self.last_first());
@@ -91,7 +91,6 @@ impl View {
             }
             _ => return Wish::Nothing,
         }
-        self.first = self.first.min(self.last_first());
         Wish::Redraw
     }
 }
@@ -101,7 +100,9 @@ mod tests {
     use super::*;
 
     fn press(view: &mut View, code: KeyCode) -> Wish {
-        view.press(KeyEvent::new(code, KeyModifiers::NONE), 3, 2)
+        let wish = view.press(KeyEvent::new(code, KeyModifiers::NONE), 3, 2);
+        view.fit(view.rows, view.room);
+        wish
     }
 
     #[test]
@@ -114,6 +115,7 @@ mod tests {
         press(&mut view, KeyCode::Char('j'));
         assert_eq!(view.first, 2);
         press(&mut view, KeyCode::PageDown);
+        press(&mut view, KeyCode::Down);
         assert_eq!(view.first, 6);
         press(&mut view, KeyCode::Char('k'));
         press(&mut view, KeyCode::Char('G'));

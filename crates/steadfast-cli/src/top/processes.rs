@@ -179,6 +179,9 @@ mod tests {
             assert!(own.files.contains(&identity), "{path:?}");
             assert!(told.contains_key(&identity), "{path:?}");
         }
+        // Nobody has it open.
+        let program = CachedFile::open(std::env::current_exe().unwrap()).unwrap().identity();
+        assert!(own.files.contains(&program) && told.contains_key(&program));
         drop((held, map));
     }
 }
