@@ -7,8 +7,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::{
-    advise, apply, backup, bench, evict, install, lock, log, recover, remember, run_program, stat, sync,
-    tour, verify, warm, work_folder,
+    advise, apply, backup, bench, evict, install, lock, log, recover, remember, run_program, stat, sync, top,
+    tour, verify, warm, watch, work_folder,
 };
 
 /// What a newcomer needs, and what stands below the help.
@@ -44,6 +44,8 @@ enum Command {
     Backup(backup::Args),
     Sync(sync::Args),
     Stat(stat::Args),
+    Watch(watch::Args),
+    Top(top::Args),
     Warm(warm::Args),
     Evict(evict::Args),
     Lock(lock::Args),
@@ -72,6 +74,8 @@ pub fn run() -> ExitCode {
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Sync(args)) => sync::run(&args),
         Some(Command::Stat(args)) => stat::run(&args),
+        Some(Command::Watch(args)) => watch::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
         Some(Command::Warm(args)) => warm::run(&args),
         Some(Command::Evict(args)) => evict::run(&args),
         Some(Command::Lock(args)) => lock::run(&args),

@@ -28,14 +28,17 @@ pub mod place;
 mod recover;
 mod remember;
 mod run_program;
+mod screen;
 mod select;
 mod size;
 mod stat;
 pub mod statistics;
 mod sync;
+mod top;
 mod tour;
 mod verify;
 mod warm;
+mod watch;
 mod work_folder;
 
 pub use apply::apply;

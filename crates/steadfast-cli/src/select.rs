@@ -16,7 +16,7 @@ pub(crate) mod process;
 mod walk;
 
 /// What to look at.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Selection {
     /// Files, and folders with everything below them.
     paths: Vec<PathBuf>,
@@ -41,7 +41,7 @@ pub(crate) struct Selection {
 pub(crate) struct Selected<T> {
     /// An answer for each file, in the order of their names.
     pub(crate) found: Vec<(PathBuf, T)>,
-    /// Names that could not be looked at; they have been complained of.
+    /// Names that could not be looked at.
     pub(crate) failed: Vec<(PathBuf, String)>,
 }
 
@@ -57,8 +57,36 @@ impl Selection {
         self.paths.is_empty() && self.files0_from.is_none() && self.pid.is_empty()
     }
 
-    /// Asks something of every file, many at once. A file with several names is asked once.
+    /// These names, and what lies below them.
+    pub(crate) fn of(paths: &[PathBuf]) -> Selection {
+        Selection { paths: paths.to_vec(), ..Selection::default() }
+    }
+
+    /// The same with the list of names read, so that it can be asked more than once.
+    pub(crate) fn listed(&self) -> Result<Selection, Failure> {
+        let mut listed = self.clone();
+        if let Some(list) = listed.files0_from.take() {
+            listed.paths.extend(names_in(&list)?);
+        }
+        Ok(listed)
+    }
+
+    /// The names that were given.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Asks something of every file, many at once. A file with several names is asked once. Complains of names that could not be looked
+    /// at.
     pub(crate) fn ask<T: Send>(
+        &self,
+        question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
+    ) -> Result<Selected<T>, Failure> {
+        complained(self.ask_in(Order::ByName, question)?)
+    }
+
+    /// The same without a complaint, for those who have a place of their own for that.
+    pub(crate) fn ask_quietly<T: Send>(
         &self,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
@@ -70,7 +98,7 @@ impl Selection {
         &self,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
-        self.ask_in(Order::Any, question)
+        complained(self.ask_in(Order::Any, question)?)
     }
 
     fn ask_in<T: Send>(
@@ -120,6 +148,11 @@ impl Selection {
 
 type Answer<T> = (PathBuf, steadfast::Result<((u64, u64), T)>);
 
+fn complained<T>(selected: Selected<T>) -> Result<Selected<T>, Failure> {
+    selected.failed.iter().for_each(|(_, error)| output::complain(error));
+    Ok(selected)
+}
+
 fn gather<T>(answers: Vec<Vec<Answer<T>>>, order: Order) -> Selected<T> {
     let mut seen = HashSet::with_capacity(answers.iter().map(Vec::len).sum());
     let (mut found, mut failed) = (Vec::new(), Vec::new());
@@ -133,7 +166,6 @@ fn gather<T>(answers: Vec<Vec<Answer<T>>>, order: Order) -> Selected<T> {
         found.sort_unstable_by(|(one, ..), (other, ..)| one.as_os_str().cmp(other.as_os_str()));
     }
     failed.sort_unstable();
-    failed.iter().for_each(|(_, error)| output::complain(error));
     let found = found.into_iter().filter(|(_, identity, _)| seen.insert(*identity));
     Selected { found: found.map(|(path, _, answer)| (path, answer)).collect(), failed }
 }

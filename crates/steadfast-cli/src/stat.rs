@@ -8,12 +8,15 @@ use crate::output::{self, Out, counted};
 use crate::select::Selection;
 use crate::size::{self, ByteRange, Share};
 
-mod bar;
+pub(crate) mod bar;
 mod columns;
 mod row;
 
 use columns::{Column, Order};
-use row::{Row, Total};
+pub(crate) use columns::{percent, size_cell};
+#[cfg(test)]
+pub(crate) use row::Part;
+pub(crate) use row::{Row, Total, page_bytes};
 
 /// See what of files is in memory, dirty, or being written
 ///
@@ -95,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let failed = selected.failed.iter();
         out.json(&Answer {
             schema: 1,
-            page_bytes: row::page_bytes(),
+            page_bytes: page_bytes(),
             files: if args.total { &[] } else { &rows },
             total: &total,
             failed: failed
@@ -110,8 +113,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if holds && selected.failed.is_empty() { Ok(()) } else { Err(Failure::No) }
 }
 
-/// Where the pages are. Nothing needs to be asked of a file that is wholly in memory, or not at all.
-fn parts(
+/// Where the pages are, from start to end. Nothing needs to be asked of a file that is wholly in memory, or not at all.
+pub(crate) fn parts(
     file: &CachedFile,
     range: (std::ops::Bound<u64>, std::ops::Bound<u64>),
     counts: &Counts,

@@ -149,7 +149,7 @@ impl Column {
     }
 }
 
-fn size_cell(bytes: u64, exact: bool) -> String {
+pub(crate) fn size_cell(bytes: u64, exact: bool) -> String {
     match bytes {
         _ if exact => bytes.to_string(),
         0 => "0".to_owned(),
@@ -158,7 +158,7 @@ fn size_cell(bytes: u64, exact: bool) -> String {
 }
 
 /// Whole, and 100 only where all of it is.
-fn percent(resident: Option<u64>, pages: u64) -> String {
+pub(crate) fn percent(resident: Option<u64>, pages: u64) -> String {
     match resident {
         None => "?".to_owned(),
         Some(_) if pages == 0 => "-".to_owned(),

@@ -7,33 +7,33 @@ use serde::{Serialize, Serializer};
 use steadfast::residency::{Counts, Unknown};
 
 /// Bytes of a page.
-pub(super) fn page_bytes() -> u64 {
+pub(crate) fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
 /// One file. Sizes in pages, `None` where nobody can tell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Row {
-    pub(super) path: String,
-    pub(super) size_bytes: u64,
-    pub(super) pages: u64,
-    pub(super) resident_pages: Option<u64>,
-    pub(super) dirty_pages: Option<u64>,
-    pub(super) write_back_pages: Option<u64>,
-    pub(super) evicted_pages: Option<u64>,
-    pub(super) recently_evicted_pages: Option<u64>,
+    pub(crate) path: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) pages: u64,
+    pub(crate) resident_pages: Option<u64>,
+    pub(crate) dirty_pages: Option<u64>,
+    pub(crate) write_back_pages: Option<u64>,
+    pub(crate) evicted_pages: Option<u64>,
+    pub(crate) recently_evicted_pages: Option<u64>,
     /// Why something is not told.
     #[serde(serialize_with = "in_words")]
-    pub(super) unknown: Option<Unknown>,
+    pub(crate) unknown: Option<Unknown>,
     /// From start to end; empty where all parts are as the whole.
-    pub(super) parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Part {
-    pub(super) pages: u64,
-    pub(super) resident_pages: Option<u64>,
-    pub(super) dirty_pages: Option<u64>,
+pub(crate) struct Part {
+    pub(crate) pages: u64,
+    pub(crate) resident_pages: Option<u64>,
+    pub(crate) dirty_pages: Option<u64>,
 }
 
 fn in_words<S: Serializer>(unknown: &Option<Unknown>, to: S) -> Result<S::Ok, S::Error> {
@@ -41,7 +41,7 @@ fn in_words<S: Serializer>(unknown: &Option<Unknown>, to: S) -> Result<S::Ok, S:
 }
 
 impl Row {
-    pub(super) fn new(path: PathBuf, size_bytes: u64, counts: Counts, parts: Vec<Counts>) -> Row {
+    pub(crate) fn new(path: PathBuf, size_bytes: u64, counts: Counts, parts: Vec<Counts>) -> Row {
         let part =
             |part: Counts| Part { pages: part.pages, resident_pages: part.resident, dirty_pages: part.dirty };
         Row {
@@ -60,27 +60,27 @@ impl Row {
 }
 
 /// All files together. Sums are of what is known.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Total {
-    pub(super) files: u64,
-    pub(super) failed_files: u64,
+    pub(crate) files: u64,
+    pub(crate) failed_files: u64,
     /// Files of which nobody can tell what is in memory; their pages are not among the others.
-    pub(super) unknown_files: u64,
+    pub(crate) unknown_files: u64,
     /// Files of which nobody can tell what is dirty.
-    pub(super) dirty_unknown_files: u64,
-    pub(super) size_bytes: u64,
-    pub(super) pages: u64,
-    pub(super) resident_pages: u64,
-    pub(super) dirty_pages: u64,
-    pub(super) write_back_pages: u64,
-    pub(super) evicted_pages: u64,
-    pub(super) recently_evicted_pages: u64,
+    pub(crate) dirty_unknown_files: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) pages: u64,
+    pub(crate) resident_pages: u64,
+    pub(crate) dirty_pages: u64,
+    pub(crate) write_back_pages: u64,
+    pub(crate) evicted_pages: u64,
+    pub(crate) recently_evicted_pages: u64,
     /// Why something is not told, and of how many files.
-    pub(super) unknown: BTreeMap<String, u64>,
+    pub(crate) unknown: BTreeMap<String, u64>,
 }
 
 impl Total {
-    pub(super) fn of(rows: &[Row], failed_files: usize) -> Total {
+    pub(crate) fn of<'row>(rows: impl IntoIterator<Item = &'row Row>, failed_files: usize) -> Total {
         let mut total = Total { failed_files: failed_files as u64, ..Total::default() };
         for row in rows {
             total.files += 1;
@@ -105,7 +105,7 @@ impl Total {
     }
 
     /// From 0 to 1. Of nothing, everything is in memory. `None` where it is not known of every file.
-    pub(super) fn resident_share(&self) -> Option<f64> {
+    pub(crate) fn resident_share(&self) -> Option<f64> {
         if self.unknown_files > 0 {
             return None;
         }
@@ -113,7 +113,7 @@ impl Total {
     }
 
     /// What would be lost if the power failed.
-    pub(super) fn unwritten_bytes(&self) -> Option<u64> {
+    pub(crate) fn unwritten_bytes(&self) -> Option<u64> {
         (self.dirty_unknown_files == 0).then(|| (self.dirty_pages + self.write_back_pages) * page_bytes())
     }
 }

@@ -1,0 +1,151 @@
+//! The watched files as a page.
+
+use clap::ValueEnum;
+
+use super::Order;
+use super::known::{Change, Known, Watched};
+use crate::output::counted;
+use crate::screen::{Cell, Column, Page, Tone, View, Width};
+use crate::size;
+use crate::stat::{page_bytes, percent, size_cell};
+
+const fn number(title: &'static str, cells: u16, rank: u8) -> Column {
+    Column { title, width: Width::Number(cells), rank }
+}
+
+const PAGES: [Column; 7] = [
+    number("SIZE", 6, 0),
+    number("CACHED", 6, 0),
+    number("%", 4, 6),
+    number("DIRTY", 6, 0),
+    number("WRITING", 7, 9),
+    number("OUT/S", 7, 3),
+    number("EVICTED", 7, 10),
+];
+const JOURNAL: [Column; 3] = [number("JOURNAL", 7, 2), number("COMMITS", 8, 5), number("COMM/S", 7, 8)];
+const WHERE: Column = Column { title: "WHERE", width: Width::Bar, rank: 1 };
+const PATH: Column = Column { title: "PATH", width: Width::Name, rank: 0 };
+
+pub(super) fn orders() -> usize {
+    Order::value_variants().len()
+}
+
+pub(super) fn order(view: &View) -> Order {
+    Order::value_variants().get(view.order).copied().unwrap_or(Order::Path)
+}
+
+pub(super) fn of<'known>(known: &'known Known, view: &View) -> Page<'known> {
+    let has_journals = known.files.values().any(|file| file.journal.is_some());
+    let journal: &[Column] = if has_journals { &JOURNAL } else { &[] };
+    let columns = [&PAGES[..], journal, &[WHERE, PATH]].concat();
+    let rows = known.sorted(view).into_iter().map(|(_, file)| row(file, has_journals)).collect();
+    let total = known.total();
+    let mut notes: Vec<String> = Vec::new();
+    if let Some(written) = known.machine_written_per_second {
+        notes.push(format!("written back by the whole machine: {}/s", size::show(written as u64)));
+    }
+    notes.extend(total.unknown.iter().map(|(why, files)| format!("?  {}: {why}", counted(*files, "file"))));
+    Page {
+        title: format!("steadfast watch {}  every {:?}", known.title, known.interval()),
+        columns,
+        sorted: match order(view) {
+            Order::Path => "PATH",
+            Order::Size => "SIZE",
+            Order::Cached => "CACHED",
+            Order::Percent => "%",
+            Order::Dirty => "DIRTY",
+            Order::Writing => "WRITING",
+            Order::Out => "OUT/S",
+            Order::Commits => "COMMITS",
+        },
+        rows,
+        total: total_row(known, has_journals),
+        notes,
+        keys: &[],
+    }
+}
+
+fn row(file: &Watched, has_journals: bool) -> Vec<Cell<'_>> {
+    let note = file.change().map(|change| {
+        let tone = match change {
+            Change::Gone | Change::Unreadable => Tone::Wrong,
+            _ => Tone::Notice,
+        };
+        (change.words(), tone)
+    });
+    let row = &file.row;
+    let name = Cell::Name(row.path.clone(), note);
+    if !file.is_there {
+        let mut cells = vec![Cell::none(); PAGES.len() + if has_journals { JOURNAL.len() } else { 0 } + 1];
+        cells.push(name);
+        return cells;
+    }
+    let mut cells = vec![
+        Cell::Text(size_cell(row.size_bytes, false)),
+        Cell::Text(pages(row.resident_pages)),
+        Cell::Text(percent(row.resident_pages, row.pages)),
+        waiting(row.dirty_pages),
+        waiting(row.write_back_pages),
+        Cell::Text(rate(file.written_per_second)),
+        Cell::Text(pages(row.evicted_pages)),
+    ];
+    if has_journals {
+        cells.extend(journal(file));
+    }
+    cells.extend([Cell::Bar(row), name]);
+    cells
+}
+
+fn journal(file: &Watched) -> [Cell<'_>; 3] {
+    let Some(journal) = &file.journal else { return [Cell::none(), Cell::none(), Cell::none()] };
+    let state = if journal.problem.is_some() {
+        Cell::Toned("broken".to_owned(), Tone::Wrong)
+    } else if journal.recovery_waits {
+        Cell::Toned("waits".to_owned(), Tone::Waits)
+    } else {
+        Cell::Text(format!("{}%", percent(Some(journal.filled_bytes), journal.journal_bytes)))
+    };
+    let per_second = file.commits_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+    [state, Cell::Text(journal.last_commit.to_string()), Cell::Text(per_second)]
+}
+
+fn total_row(known: &Known, has_journals: bool) -> Vec<Cell<'static>> {
+    let total = known.total();
+    let known_of = |unknown: u64, pages: u64| {
+        if total.files > 0 && unknown == total.files { None } else { Some(pages) }
+    };
+    let resident = known_of(total.unknown_files, total.resident_pages);
+    let rates: Vec<f64> = known.files.values().filter_map(|file| file.written_per_second).collect();
+    let mut cells = vec![
+        Cell::Text(size_cell(total.size_bytes, false)),
+        Cell::Text(pages(resident)),
+        Cell::Text(percent(resident, total.pages)),
+        waiting(known_of(total.dirty_unknown_files, total.dirty_pages)),
+        waiting(known_of(total.dirty_unknown_files, total.write_back_pages)),
+        Cell::Text(rate((!rates.is_empty()).then(|| rates.iter().sum()))),
+        Cell::Text(pages(known_of(total.unknown_files, total.evicted_pages))),
+    ];
+    if has_journals {
+        let rates: Vec<f64> = known.files.values().filter_map(|file| file.commits_per_second).collect();
+        let sum = if rates.is_empty() { "-".to_owned() } else { format!("{:.0}", rates.iter().sum::<f64>()) };
+        cells.extend([Cell::none(), Cell::none(), Cell::Text(sum)]);
+    }
+    cells.extend([Cell::none(), Cell::Name(format!("total: {}", counted(total.files, "file")), None)]);
+    cells
+}
+
+fn pages(pages: Option<u64>) -> String {
+    pages.map_or_else(|| "?".to_owned(), |pages| size_cell(pages * page_bytes(), false))
+}
+
+fn waiting(waiting: Option<u64>) -> Cell<'static> {
+    match waiting {
+        Some(1..) => Cell::Toned(pages(waiting), Tone::Waits),
+        _ => Cell::Text(pages(waiting)),
+    }
+}
+
+/// `-` before there is one.
+fn rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), |rate| size_cell(rate as u64, false))
+}
