@@ -189,7 +189,9 @@ fn remap(
             ranges::remove(old.addr(), old_len);
         }
     } else if new_len < old_len {
-        ranges::remove(old.addr().wrapping_add(new_len), old_len - new_len);
+        // The page that it ends in stays.
+        let end = ranges::page_end(old.addr().wrapping_add(new_len));
+        ranges::remove(end, old.addr().wrapping_add(old_len).saturating_sub(end));
     } else if new_len > old_len {
         ranges::add(old.addr().wrapping_add(old_len), new_len - old_len);
     }

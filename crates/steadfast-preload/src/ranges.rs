@@ -91,6 +91,10 @@ fn change(work: impl FnOnce()) {
 /// Whole pages, as the kernel takes them.
 fn range(address: usize, len: usize) -> Range<usize> {
     let page = rustix::param::page_size();
-    let end = address.saturating_add(len);
-    address & !(page - 1)..end.checked_next_multiple_of(page).unwrap_or(usize::MAX)
+    address & !(page - 1)..page_end(address.saturating_add(len))
+}
+
+/// Where the page ends that an address lies in, or at the end of which it is.
+pub(crate) fn page_end(address: usize) -> usize {
+    address.checked_next_multiple_of(rustix::param::page_size()).unwrap_or(usize::MAX)
 }

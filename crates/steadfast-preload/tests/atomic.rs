@@ -480,3 +480,16 @@ fn growing_by_mremap_after_ftruncate_works() {
     actor.kill();
     assert_eq!(recovered(&path, 60000, 3), "far");
 }
+
+#[test]
+fn a_mapping_that_is_shrunk_into_a_page_commits_with_it() {
+    let (dir, path, mut actor, _, map) = mapped();
+    actor.works(&format!("remap {map} 100"));
+    actor.works(&format!("store {map} 10 near"));
+    actor.works(&format!("sync {map}"));
+    assert_eq!(plain(&path, 10, 4), "near");
+    actor.works(&format!("store {map} 20 last"));
+    actor.works(&format!("unmap {map}"));
+    assert_eq!(plain(&path, 20, 4), "last");
+    assert!(!dir.path().join("a.bin.steadfast").exists());
+}

@@ -111,7 +111,7 @@ static void an_address_that_is_not_on_a_page_boundary_is_einval(struct mapped ma
     store(map, 0);
     NONSENSE(sf_msync(map.address + 1, page_size(), MS_SYNC));
     NONSENSE(sf_msync(map.address + page_size() - 1, 1, MS_SYNC));
-    NONSENSE(sf_msync((char *)NULL + 1, 1, MS_SYNC));
+    NONSENSE(sf_msync((void *)1, 1, MS_SYNC));
     CHECK(!is_synced(map, 0));
 }
 
