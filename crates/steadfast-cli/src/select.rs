@@ -125,14 +125,17 @@ impl Selection {
         }
         let of_processes: Vec<Answer<T>> = processes
             .into_iter()
-            .map(|(path, file)| (path, file.and_then(|file| Ok((file.identity(), question(&file)?)))))
+            .map(|(path, file)| (path, file.and_then(|file| Ok((Some(file.identity()), question(&file)?)))))
             .collect();
+        // Of what lies below one folder only a file with several names can be met twice.
+        let meets_all_once = roots.len() <= 1 && self.pid.is_empty();
         let globs = self.globs()?;
         let threads = match self.threads {
             Some(threads) => threads.max(1),
             None => std::thread::available_parallelism().map_or(1, |threads| threads.get()),
         };
-        let mut answers = walk::Walk::new(question, &globs, self.one_file_system).run(roots, threads);
+        let mut answers = walk::Walk::new(question, &globs, self.one_file_system, meets_all_once, order)
+            .run(roots, threads);
         answers.push(of_processes);
         Ok(gather(answers, order))
     }
@@ -146,7 +149,8 @@ impl Selection {
     }
 }
 
-type Answer<T> = (PathBuf, steadfast::Result<((u64, u64), T)>);
+/// With the file's identity, if it may be met again.
+type Answer<T> = (PathBuf, steadfast::Result<(Option<(u64, u64)>, T)>);
 
 fn complained<T>(selected: Selected<T>) -> Result<Selected<T>, Failure> {
     selected.failed.iter().for_each(|(_, error)| output::complain(error));
@@ -154,7 +158,7 @@ fn complained<T>(selected: Selected<T>) -> Result<Selected<T>, Failure> {
 }
 
 fn gather<T>(answers: Vec<Vec<Answer<T>>>, order: Order) -> Selected<T> {
-    let mut seen = HashSet::with_capacity(answers.iter().map(Vec::len).sum());
+    let mut seen = HashSet::new();
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for (path, answer) in answers.into_iter().flatten() {
         match answer {
@@ -166,7 +170,8 @@ fn gather<T>(answers: Vec<Vec<Answer<T>>>, order: Order) -> Selected<T> {
         found.sort_unstable_by(|(one, ..), (other, ..)| one.as_os_str().cmp(other.as_os_str()));
     }
     failed.sort_unstable();
-    let found = found.into_iter().filter(|(_, identity, _)| seen.insert(*identity));
+    let found =
+        found.into_iter().filter(|(_, identity, _)| identity.is_none_or(|identity| seen.insert(identity)));
     Selected { found: found.map(|(path, _, answer)| (path, answer)).collect(), failed }
 }
 

@@ -88,10 +88,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Ok((file.len(), counts, parts))
     };
     let selected = if args.total { args.selection.ask_unordered(look)? } else { args.selection.ask(look)? };
+    let failed = selected.failed.len();
     let looks = selected.found.into_iter();
-    let mut rows: Vec<_> =
-        looks.map(|(path, (len, counts, parts))| Row::new(path, len, counts, parts)).collect();
-    let total = Total::of(&rows, selected.failed.len());
+    let rows = looks.map(|(path, (len, counts, parts))| Row::new(path, len, counts, parts));
+    let (mut rows, total) = if args.total {
+        (Vec::new(), Total::of(rows, failed))
+    } else {
+        let rows: Vec<_> = rows.collect();
+        let total = Total::of(&rows, failed);
+        (rows, total)
+    };
     args.sort.apply(&mut rows, args.reverse);
     let mut out = Out::open();
     if args.json {
@@ -99,14 +105,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         out.json(&Answer {
             schema: 1,
             page_bytes: page_bytes(),
-            files: if args.total { &[] } else { &rows },
+            files: &rows,
             total: &total,
             failed: failed
                 .map(|(path, error)| Failed { path: path.display().to_string(), error: error.clone() })
                 .collect(),
         })?;
     } else {
-        columns::print(&mut out, columns, if args.total { &[] } else { &rows }, &total, args.bytes)?;
+        columns::print(&mut out, columns, &rows, &total, args.bytes)?;
     }
     out.flush()?;
     let holds = asserted(args, &total);

@@ -1,24 +1,38 @@
 //! Folders, by several threads, each file opened from its folder: a path is looked up once, and no link is followed on the way.
+//!
+//! Each thread has descriptors of its own: with one table for all they would wait for each other at every open and close (measured on
+//! two processors, 100,000 files: 0.21 s with one table, 0.15 s so).
+//!
+//! # Safety
+//!
+//! This file is trusted with unshare(2) in threads that it starts: what they open they close themselves, no descriptor goes from one
+//! to another, and what was open before is open in all of them.
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::Order;
 use ignore::overrides::Override;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use steadfast::residency::{CachedFile, Opener};
 
 /// Of a folder with more entries than this several threads open the files.
-const NAMES_PER_PARCEL: usize = 256;
+const NAMES_PER_PARCEL: usize = 1024;
 
 /// What is asked of each file, and which of them are.
 pub(super) struct Walk<'all, T, Q> {
     pub(super) question: Q,
     pub(super) globs: &'all Override,
     pub(super) one_file_system: bool,
+    /// Nothing is met twice but what has several names.
+    meets_all_once: bool,
+    order: Order,
     opener: Opener,
     work: Mutex<Work>,
     changed: Condvar,
@@ -41,7 +55,7 @@ enum Parcel {
         device: u64,
     },
     Files {
-        folder: Arc<Folder>,
+        folder: PathBuf,
         names: Vec<CString>,
     },
 }
@@ -52,11 +66,19 @@ struct Folder {
 }
 
 impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all, T, Q> {
-    pub(super) fn new(question: Q, globs: &'all Override, one_file_system: bool) -> Walk<'all, T, Q> {
+    pub(super) fn new(
+        question: Q,
+        globs: &'all Override,
+        one_file_system: bool,
+        meets_all_once: bool,
+        order: Order,
+    ) -> Walk<'all, T, Q> {
         Walk {
             question,
             globs,
             one_file_system,
+            meets_all_once,
+            order,
             opener: Opener::default(),
             work: Mutex::default(),
             changed: Condvar::new(),
@@ -69,7 +91,12 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         self.work().parcels = roots.into_iter().rev().map(Parcel::Root).collect();
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|| self.work_through());
+                scope.spawn(|| {
+                    // SAFETY: this thread was started here, and has been handed no descriptor (see the head of this file). Where it
+                    // cannot be, it goes on with the table of all.
+                    let _ = unsafe { unshare_unsafe(UnshareFlags::FILES) };
+                    self.work_through();
+                });
             }
             self.work_through();
         });
@@ -122,7 +149,16 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
             },
             Parcel::Folder { path, device } => self.read_folder(path, Some(device), answers),
             Parcel::Files { folder, names } => {
-                names.iter().for_each(|name| self.open_file(&folder, name, answers));
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                match openat(CWD, &folder, flags, Mode::empty()) {
+                    Ok(fd) => {
+                        let folder = Folder { fd, path: folder };
+                        names.iter().for_each(|name| self.open_file(&folder, name, answers));
+                    }
+                    // Gone since it was read.
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => answers.push(unreadable(folder, error)),
+                }
             }
         }
     }
@@ -144,7 +180,7 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         if self.one_file_system && above.is_some_and(|above| above != device) {
             return;
         }
-        let folder = Arc::new(Folder { fd, path });
+        let folder = Folder { fd, path };
         let mut names = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 32 << 10];
         let mut entries = RawDir::new(&folder.fd, &mut buffer);
@@ -171,7 +207,8 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
                 _ => {}
             }
             if names.len() >= NAMES_PER_PARCEL {
-                self.add(Parcel::Files { folder: Arc::clone(&folder), names: std::mem::take(&mut names) });
+                let folder = folder.path.clone();
+                self.add(Parcel::Files { folder, names: std::mem::take(&mut names) });
             }
         }
         names.iter().for_each(|name| self.open_file(&folder, name, answers));
@@ -185,7 +222,10 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         match self.opener.open_regular_at(folder.fd.as_fd(), name, path) {
             Ok(file) => {
                 let answer = self.ask(&file);
-                answers.push((file.into_path(), answer));
+                // A name that nobody wants to see goes where it was made.
+                let is_wanted = self.order == Order::ByName || answer.is_err();
+                let path = file.into_path();
+                answers.push((if is_wanted { path } else { PathBuf::new() }, answer));
             }
             // Gone since the folder was read: as if it had never been there.
             Err(error) if error.kind() == steadfast::ErrorKind::NotFound => {}
@@ -193,8 +233,9 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         }
     }
 
-    fn ask(&self, file: &CachedFile) -> steadfast::Result<((u64, u64), T)> {
-        Ok((file.identity(), (self.question)(file)?))
+    fn ask(&self, file: &CachedFile) -> steadfast::Result<(Option<(u64, u64)>, T)> {
+        let may_be_met_again = !self.meets_all_once || file.links() > 1;
+        Ok((may_be_met_again.then(|| file.identity()), (self.question)(file)?))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of one file, and of all.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -80,9 +81,10 @@ pub(crate) struct Total {
 }
 
 impl Total {
-    pub(crate) fn of<'row>(rows: impl IntoIterator<Item = &'row Row>, failed_files: usize) -> Total {
+    pub(crate) fn of<R: Borrow<Row>>(rows: impl IntoIterator<Item = R>, failed_files: usize) -> Total {
         let mut total = Total { failed_files: failed_files as u64, ..Total::default() };
         for row in rows {
+            let row = row.borrow();
             total.files += 1;
             total.size_bytes += row.size_bytes;
             match row.resident_pages {

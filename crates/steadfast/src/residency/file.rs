@@ -46,8 +46,30 @@ pub struct CachedFile {
     /// `None` of what has no pages to be looked at.
     fd: Option<OwnedFd>,
     path: PathBuf,
-    stat: Statx,
+    about: About,
     witness: Witness,
+}
+
+/// What statx(2) said when it was opened: of the quarter of a kilobyte, what is asked for.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    is_regular: bool,
+    len: u64,
+    identity: (u64, u64),
+    links: u64,
+    modified_s: i64,
+}
+
+impl About {
+    fn of(stat: &Statx) -> About {
+        About {
+            is_regular: FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile,
+            len: stat.stx_size,
+            identity: (device_of(stat), stat.stx_ino),
+            links: stat.stx_nlink.into(),
+            modified_s: stat.stx_mtime.tv_sec,
+        }
+    }
 }
 
 /// Opens many files for looking: each file system is asked once what it is.
@@ -80,10 +102,11 @@ impl Opener {
         let path = path.as_ref();
         let stat = fs::statx(fs::CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
             .map_err(|error| Error::from_io("open", error.into()).path(path))?;
-        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+        let about = About::of(&stat);
+        if !about.is_regular {
             // Opening a device may do something, and opening a pipe may wait.
             let witness = Witness::Nobody(Unknown::NotRegular);
-            return Ok(CachedFile { fd: None, path: path.to_owned(), stat, witness });
+            return Ok(CachedFile { fd: None, path: path.to_owned(), about, witness });
         }
         let fd = fs::open(path, FLAGS, Mode::empty())
             .map(opened)
@@ -110,7 +133,7 @@ impl Opener {
             .map_err(|error| Error::from_io(OPERATION, error.into()).path(&path))?;
         let witness = self.systems.witness_of(fd.as_fd(), &stat);
         let has_pages = !matches!(witness, Witness::Nobody(_));
-        Ok(CachedFile { fd: has_pages.then_some(fd), path, stat, witness })
+        Ok(CachedFile { fd: has_pages.then_some(fd), path, about: About::of(&stat), witness })
     }
 }
 
@@ -159,10 +182,7 @@ impl CachedFile {
     /// See [`CachedFile`] for an example.
     #[must_use]
     pub fn len(&self) -> u64 {
-        match FileType::from_raw_mode(self.stat.stx_mode.into()) {
-            FileType::RegularFile => self.stat.stx_size,
-            _ => 0,
-        }
+        if self.about.is_regular { self.about.len } else { 0 }
     }
 
     /// Was it empty when it was opened?
@@ -186,7 +206,7 @@ impl CachedFile {
     /// See [`CachedFile`] for an example.
     #[must_use]
     pub fn modified_s(&self) -> i64 {
-        self.stat.stx_mtime.tv_sec
+        self.about.modified_s
     }
 
     /// Device and inode: two names with the same are one file.
@@ -194,7 +214,7 @@ impl CachedFile {
     /// See [`CachedFile`] for an example.
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {
-        (device_of(&self.stat), self.stat.stx_ino)
+        self.about.identity
     }
 
     /// How many names it has.
@@ -202,7 +222,7 @@ impl CachedFile {
     /// See [`CachedFile`] for an example.
     #[must_use]
     pub fn links(&self) -> u64 {
-        self.stat.stx_nlink.into()
+        self.about.links
     }
 
     /// How many pages of `range`, rounded outwards, are in memory, dirty or being written. A range that reaches beyond the end ends there.
