@@ -88,6 +88,9 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
 
     /// An answer for everything that was given or lies below it.
     pub(super) fn run(self, roots: Vec<PathBuf>, threads: usize) -> Vec<Vec<super::Answer<T>>> {
+        // One file is looked at before a second thread has started.
+        let is_one_file = matches!(&roots[..], [root] if !root.is_dir());
+        let threads = if is_one_file { 1 } else { threads };
         self.work().parcels = roots.into_iter().rev().map(Parcel::Root).collect();
         std::thread::scope(|scope| {
             for _ in 1..threads {
