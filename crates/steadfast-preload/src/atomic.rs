@@ -174,9 +174,11 @@ fn was_told(fd: c_int, error: &Error) -> bool {
     error.kind() == ErrorKind::Busy && descriptor(fd).is_some_and(posix::file::was_given_back)
 }
 
+/// Files of which it was said that they are passed on.
+static TOLD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
 /// One line a file.
 fn is_first(identity: (u64, u64)) -> bool {
-    static TOLD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
     // A child that was forked while another thread was here says it once more, rather than wait.
     let Ok(mut told) = TOLD.try_lock() else { return true };
     let is_first = !told.contains(&identity);
@@ -184,6 +186,13 @@ fn is_first(identity: (u64, u64)) -> bool {
         told.push(identity);
     }
     is_first
+}
+
+/// Its last name is gone, and its inode may be another file's.
+pub(crate) fn forget(identity: (u64, u64)) {
+    if let Ok(mut told) = TOLD.try_lock() {
+        told.retain(|&other| other != identity);
+    }
 }
 
 /// The absolute path, as the kernel has it.

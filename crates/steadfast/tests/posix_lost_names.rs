@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use libc::{MAP_SHARED, MS_ASYNC, MS_SYNC, PROT_NONE, PROT_READ, PROT_WRITE};
+use steadfast::posix::file::NameChange;
 use steadfast::posix::{self, Rules, file};
 use steadfast::{AtomicMapping, AtomicOptions, ErrorKind, Resolution};
 
@@ -541,5 +542,69 @@ fn no_store_is_lost_while_a_file_without_a_name_goes_back_to_the_kernel() {
             assert_eq!(u64::from_ne_bytes(bytes), last);
         }
         map.munmap().unwrap();
+    }
+}
+
+/// By the device and the inode alone, before anything happens to the name.
+#[test]
+fn a_file_that_is_about_to_be_removed_is_given_back_before_whatever_is_refused() {
+    for change in [NameChange::Removed, NameChange::Renamed] {
+        let stage = Stage::new();
+        let map = stage.map(0..4);
+        map.put(0, 1);
+        let stat = stage.file.metadata().unwrap();
+        posix::refuse_to_give_back(true);
+        let given = file::give_back_before(change, stat.dev(), stat.ino());
+        posix::refuse_to_give_back(false);
+        match (change, given.unwrap()) {
+            (NameChange::Removed, Ok(())) => assert_eq!(stage.byte(0), 1),
+            (_, done) => {
+                assert_eq!(done.unwrap_err().kind(), ErrorKind::Busy);
+                assert!(stage.is_atomic());
+                file::give_back_before(change, stat.dev(), stat.ino()).unwrap().unwrap();
+            }
+        }
+        assert!(stage.names() == ["data.bin"] && mark_of(&stage.path).is_none() && !stage.is_atomic());
+        assert!(file::give_back_before(change, stat.dev(), stat.ino()).is_none());
+        map.munmap().unwrap();
+    }
+}
+
+/// What was said of a file is not taken for said of another one that has its inode number by now.
+#[test]
+fn what_was_said_of_a_file_goes_with_its_last_name() {
+    for by_itself in [false, true] {
+        let stage = Stage::new();
+        let map = stage.map(0..4);
+        if !by_itself {
+            // It is told of, as one that goes on by another name.
+            file::give_back(stage.file.as_fd()).unwrap().unwrap();
+            assert!(file::was_given_back(stage.file.as_fd()));
+        }
+        let (dev, ino) = stage.file.metadata().map(|stat| (stat.dev(), stat.ino())).unwrap();
+        fs::hard_link(&stage.path, stage.other("other")).unwrap();
+        fs::remove_file(&stage.path).unwrap();
+        if by_itself {
+            fs::remove_file(stage.other("other")).unwrap();
+            map.msync(MS_SYNC).unwrap();
+            assert!(!stage.is_atomic());
+        } else {
+            file::removed(dev, ino);
+            assert!(!file::was_given_back(stage.file.as_fd()));
+        }
+        map.munmap().unwrap();
+        if by_itself {
+            // Linux gives the number out again, on most file systems at once.
+            let path = stage.path.clone();
+            drop(stage.file);
+            let reused = (0..64).find_map(|number| {
+                let new = fs::File::create(path.with_extension(number.to_string())).unwrap();
+                (new.metadata().unwrap().ino() == ino).then_some(new)
+            });
+            match reused {
+                Some(new) => assert!(!file::was_given_back(new.as_fd())),
+                None => println!("lacking: an inode number that is used again; not tested"),
+            }
+        }
     }
 }

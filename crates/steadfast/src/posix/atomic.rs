@@ -86,6 +86,13 @@ pub(super) fn note_given_back(identity: Identity) -> bool {
     process::here().given_back.lock().unwrap_or_else(PoisonError::into_inner).insert(identity)
 }
 
+/// Its number may be another file's from here on.
+pub(super) fn forget_given_back(identity: Identity) {
+    if let Some(process) = process::known() {
+        process.given_back.lock().unwrap_or_else(PoisonError::into_inner).remove(&identity);
+    }
+}
+
 pub(super) fn was_given_back(identity: Identity) -> bool {
     process::known().is_some_and(|process| {
         process.given_back.lock().unwrap_or_else(PoisonError::into_inner).contains(&identity)
@@ -256,13 +263,16 @@ impl Image<'_> {
     }
 
     /// Closes the file while nobody can store to it, with what was stored before the memory was frozen: a plain file is what the kernel
-    /// maps then.
-    pub(super) fn close_frozen(&mut self, name: Name) -> Result<()> {
+    /// maps then. `becomes`: what comes of its name next.
+    pub(super) fn close_frozen(&mut self, name: Name, becomes: Name) -> Result<()> {
         let map = self.map()?;
         if name == Name::Kept {
             map.commit()?;
+        }
+        if becomes == Name::Kept {
             map.close_file()?;
         } else {
+            // Its journal may be removed already, and a failed try is gone on with behind the loss.
             map.close_without_name()?;
         }
         self.state.is_closed = true;
