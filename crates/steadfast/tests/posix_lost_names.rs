@@ -458,7 +458,7 @@ fn where_there_is_no_room_for_the_rest_it_is_an_error_and_the_next_call_tries_ag
     last.put(0, 2);
     fs::remove_file(&stage.path).unwrap();
     limit_files(512 << 10);
-    let failed = [map.msync(MS_SYNC), last.munmap(), posix::commit_all(), posix::close_all()];
+    let failed = [map.msync(MS_SYNC), last.munmap(), posix::commit_all()];
     limit_files(libc::RLIM_INFINITY);
     for failed in failed {
         let error = failed.unwrap_err();
@@ -607,4 +607,107 @@ fn what_was_said_of_a_file_goes_with_its_last_name() {
             }
         }
     }
+}
+
+/// Nobody tries again.
+#[test]
+fn at_the_end_without_room_for_the_rest_the_commits_are_in_the_plain_file() {
+    let stage = Stage::new();
+    stage.file.set_len(1 << 20).unwrap();
+    let end = (1 << 20) / page();
+    let (map, last) = (stage.map(0..PAGES), stage.map(end - 1..end));
+    map.put(0, 1);
+    map.msync(MS_SYNC).unwrap();
+    last.put(0, 2);
+    fs::rename(&stage.path, stage.other("moved")).unwrap();
+    limit_files(512 << 10);
+    let closed = posix::close_all();
+    limit_files(libc::RLIM_INFINITY);
+    let error = closed.unwrap_err();
+    assert!([libc::ENOSPC, libc::EFBIG].contains(&posix::errno(&error)), "{error}");
+    assert!(stage.names() == ["moved"] && mark_of(&stage.other("moved")).is_none(), "{:?}", stage.names());
+    assert_eq!((stage.byte(0), stage.byte((1 << 20) - page())), (1, 0));
+    assert!(!stage.is_atomic());
+}
+
+/// The first call behind it, whichever it is, finds file and journal where they are.
+#[test]
+fn a_file_whose_folder_was_renamed_is_closed_there() {
+    type Call = (&'static str, fn(&Stage, &File, Memory));
+    let calls: [Call; 6] = [
+        ("munmap", |_, _, map| map.munmap().unwrap()),
+        ("exit", |_, _, _| posix::close_all().unwrap()),
+        ("second mmap", |_, file, _| {
+            assert_eq!(self::map(file, 0..4).unwrap_err().kind(), ErrorKind::Busy);
+        }),
+        ("rename", |_, file, _| file::give_back(file.as_fd()).unwrap().unwrap()),
+        ("removal", |stage, file, map| {
+            let stat = file.metadata().unwrap();
+            file::give_back_before(NameChange::Removed, stat.dev(), stat.ino()).unwrap().unwrap();
+            assert!(map.is_kernels(file) && stage.other("b/data").exists());
+        }),
+        ("removal by others", |stage, _, map| {
+            let bytes = fs::read(stage.other("b/data")).unwrap();
+            fs::remove_file(stage.other("b/data")).unwrap();
+            map.msync(MS_SYNC).unwrap();
+            assert!(!stage.other("b/data.steadfast").exists());
+            fs::write(stage.other("b/data"), [&[1, 2, 3], &bytes[3..]].concat()).unwrap();
+        }),
+    ];
+    for begun_anew in [false, true] {
+        for (name, call) in calls {
+            let stage = Stage::new();
+            fs::create_dir(stage.other("a")).unwrap();
+            fs::write(stage.other("a/data"), vec![7; PAGES * page()]).unwrap();
+            let opened = open(&stage.other("a/data"));
+            let map = map(&opened, 0..4).unwrap();
+            map.put(0, 1);
+            map.msync(MS_SYNC).unwrap();
+            map.put(1, 2);
+            fs::rename(stage.other("a"), stage.other("b")).unwrap();
+            if begun_anew {
+                // What has the old path is another's.
+                fs::create_dir(stage.other("a")).unwrap();
+                fs::write(stage.other("a/data"), b"another").unwrap();
+                fs::write(stage.other("a/data.steadfast"), b"another's journal").unwrap();
+            } else {
+                map.msync(MS_SYNC).unwrap();
+            }
+            map.put(2, 3);
+            call(&stage, &opened, map);
+            assert!(!file::is_atomic(opened.as_fd()), "{name}");
+            assert_eq!(fs::read_dir(stage.other("b")).unwrap().count(), 1, "{name}");
+            assert_eq!(mark_of(&stage.other("b/data")), None, "{name}");
+            assert_eq!(fs::read(stage.other("b/data")).unwrap()[..4], [1, 2, 3, 7], "{name}");
+            if begun_anew {
+                assert_eq!(fs::read(stage.other("a/data")).unwrap(), b"another", "{name}");
+                assert_eq!(
+                    fs::read(stage.other("a/data.steadfast")).unwrap(),
+                    b"another's journal",
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+/// A larger journal is one by a new name for a moment.
+#[test]
+fn commits_that_need_a_larger_journal_find_the_folder_where_it_is() {
+    let stage = Stage::new();
+    fs::create_dir(stage.other("a")).unwrap();
+    let len = 4 << 20;
+    fs::write(stage.other("a/data"), vec![7; len]).unwrap();
+    let opened = open(&stage.other("a/data"));
+    let (fd, options) = (opened.as_raw_fd(), options().journal_bytes(1 << 20));
+    // SAFETY: anywhere; nobody else writes the file.
+    let at = unsafe { posix::mmap_atomic(ptr::null_mut(), len, READ_WRITE, MAP_SHARED, fd, 0, &options) };
+    let map = Memory { at: at.unwrap().cast(), len };
+    fs::rename(stage.other("a"), stage.other("b")).unwrap();
+    let before = fs::metadata(stage.other("b/data.steadfast")).unwrap().ino();
+    (0..len).for_each(|at| map.put(at, 1));
+    map.msync(MS_SYNC).unwrap();
+    assert_ne!(fs::metadata(stage.other("b/data.steadfast")).unwrap().ino(), before, "not a larger one");
+    map.munmap().unwrap();
+    assert_eq!(fs::read_dir(stage.other("b")).unwrap().count(), 1);
 }

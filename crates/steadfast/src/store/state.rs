@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -125,6 +125,8 @@ pub(super) struct Threads {
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// Where the file is by now, if its folder was renamed: what goes by its name goes by this one.
+    pub(super) moved_to: Option<PathBuf>,
     pub(super) journal: Journal,
     /// The data file as this process last left it; not kept up while a checkpoint is under way.
     pub(super) expected: FileStat,
@@ -237,6 +239,11 @@ impl Locked<'_> {
 
     pub(super) fn error(&self, kind: ErrorKind, operation: &'static str, reason: impl Into<String>) -> Error {
         self.shared.error(kind, operation, reason)
+    }
+
+    /// The path that leads to the file, as far as is known.
+    pub(super) fn path(&self) -> &Path {
+        self.moved_to.as_deref().unwrap_or(&self.shared.path)
     }
 
     pub(super) fn committed_len(&self) -> u64 {
