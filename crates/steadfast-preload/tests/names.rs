@@ -313,3 +313,28 @@ fn only_a_journal_that_went_with_its_file_may_be_removed_once_more() {
     actor.fails("unlink a.bin.steadfast", libc::ENOENT);
     is_the_kernels(&mut actor, fd, map);
 }
+
+/// As one that is renamed while it is being mapped, each time that it is looked for.
+#[test]
+fn a_file_that_is_not_found_by_its_name_is_mapped_by_the_kernel() {
+    for strict in ["0", "1"] {
+        let dir = folder();
+        let path = zeros(dir.path(), "a.bin", LEN);
+        let settings = [("STEADFAST_ATOMIC", "*.bin*"), ("STEADFAST_STRICT", strict)];
+        let mut actor = Actor::start(dir.path(), &settings);
+        let fd = actor.works("open a.bin rw");
+        fs::hard_link(&path, dir.path().join("h")).unwrap();
+        fs::remove_file(&path).unwrap();
+        let map = format!("map {fd} 0 {LEN} rw shared");
+        if strict == "1" {
+            actor.fails(&map, libc::ENOENT);
+        } else {
+            let map = actor.works(&map);
+            actor.works(&format!("store {map} 0 one"));
+            assert_eq!(plain(&dir.path().join("h"), 0, 3), "one");
+        }
+        let said = actor.said();
+        assert!(said.contains("a.bin") && said.lines().count() == 1, "{said}");
+        assert!(!journal(&dir).exists());
+    }
+}

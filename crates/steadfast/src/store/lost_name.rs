@@ -29,7 +29,11 @@ impl Locked<'_> {
             Err(error) => return Err(Error::from_io(operation, error).path(&self.shared.path)),
         };
         self.lost_name |= self.latched.is_none();
-        self.latch(what.to_owned());
+        if self.shared.may_be_renamed {
+            self.latch_unsaid(what.to_owned());
+        } else {
+            self.latch(what.to_owned());
+        }
         Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
             "its journal went where the file went: open it there, and recovery brings the last commit",
         ))

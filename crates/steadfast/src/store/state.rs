@@ -256,7 +256,12 @@ impl Locked<'_> {
 
     /// Refuses every later commit.
     pub(super) fn latch(&mut self, reason: String) {
-        log::error!("{}: commits are refused from now on: {reason}", self.shared.path.display());
+        log::error!("{}: commits are refused from now on: {reason}", self.path().display());
+        self.latch_unsaid(reason);
+    }
+
+    /// The same where it may be forgiven: who does not says it.
+    pub(super) fn latch_unsaid(&mut self, reason: String) {
         self.latched.get_or_insert(reason);
         // A checkpoint under way has lost its purpose, and who waits for a ticket is to be told.
         self.shared.abandoned.store(true, Ordering::Relaxed);
