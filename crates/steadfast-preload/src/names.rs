@@ -10,7 +10,8 @@
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, CWD, FileType, Stat};
@@ -69,7 +70,7 @@ fn removed(named: Named, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
         return call();
     }
     let before = inside::errno();
-    let loss = match inside::answer(|| named.stat().map(|stat| Loss::prepare(&stat))) {
+    let loss = match inside::answer(|| named.stat().map(|stat| Loss::prepare(named, &stat))) {
         Some(Err(_)) => return -1,
         Some(Ok(loss)) => Some(loss),
         None => None,
@@ -105,23 +106,30 @@ fn prepare_rename(from: Named, to: Named, flags: c_uint) -> Option<Result<Option
     if is_same || (target.is_some() && must_not_be_there) || source?.st_dev != to.parent()?.0 {
         return None;
     }
-    if let Err(code) = give_back(NameChange::Renamed, &source?) {
+    if let Err(code) = give_back(NameChange::Renamed, from, &source?) {
         return Some(Err(code));
     }
     Some(match target {
         Some(target) if flags & libc::RENAME_EXCHANGE != 0 => {
-            give_back(NameChange::Renamed, &target).map(|_| None)
+            give_back(NameChange::Renamed, to, &target).map(|_| None)
         }
         // A folder does not take a file's place.
         Some(target) if FileType::from_raw_mode(source?.st_mode) != FileType::Directory => {
-            Loss::prepare(&target).map(Some)
+            Loss::prepare(to, &target).map(Some)
         }
         _ => Ok(None),
     })
 }
 
 /// Was it mapped atomically?
-fn give_back(change: NameChange, stat: &Stat) -> Result<bool, c_int> {
+fn give_back(change: NameChange, named: Named, stat: &Stat) -> Result<bool, c_int> {
+    // Of several names one is that beside which the journal stands; the others are no matter.
+    if stat.st_nlink > 1
+        && let Some((folder, name)) = named.entry()
+        && !posix::file::goes_by((stat.st_dev, stat.st_ino), folder, OsStr::from_bytes(&name))
+    {
+        return Ok(false);
+    }
     match posix::file::give_back_before(change, stat.st_dev, stat.st_ino) {
         None => Ok(false),
         Some(Ok(())) => Ok(true),
@@ -136,10 +144,10 @@ fn give_back(change: NameChange, stat: &Stat) -> Result<bool, c_int> {
 
 impl Loss {
     /// What has several names is found by another one afterwards.
-    fn prepare(stat: &Stat) -> Result<Loss, c_int> {
+    fn prepare(named: Named, stat: &Stat) -> Result<Loss, c_int> {
         let is_last = stat.st_nlink <= 1;
         let change = if is_last { NameChange::Removed } else { NameChange::Renamed };
-        let was_atomic = give_back(change, stat)?;
+        let was_atomic = give_back(change, named, stat)?;
         Ok(Loss { device: stat.st_dev, inode: stat.st_ino, is_last, was_atomic })
     }
 }

@@ -282,6 +282,31 @@ fn a_removal_that_fails_leaves_the_file_to_the_kernel_and_says_so() {
     }
 }
 
+/// The journal stands beside another one.
+#[test]
+fn a_name_that_the_file_was_not_mapped_by_may_come_and_go() {
+    let (dir, path, mut actor, _, map) = mapped(&actors()[0], &[("STEADFAST_STRICT", "1")]);
+    fs::create_dir(dir.path().join("d")).unwrap();
+    for call in ["unlink h", "unlink d/a.bin", "rename new h", "renameat h other"] {
+        for name in ["h", "d/a.bin", "new", "other"] {
+            let _ = fs::remove_file(dir.path().join(name));
+        }
+        fs::hard_link(&path, dir.path().join("h")).unwrap();
+        fs::hard_link(&path, dir.path().join("d/a.bin")).unwrap();
+        zeros(dir.path(), "new", 1);
+        actor.works(call);
+        assert!(journal(&dir).exists(), "{call}");
+        actor.works(&format!("sync {map}"));
+    }
+    assert_eq!(actor.said(), "");
+    actor.works(&format!("store {map} 9000 off"));
+    actor.kill();
+    for name in ["other", "d/a.bin"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    assert_eq!((recovered(&path, 0, 3), plain(&path, 9000, 3)), ("one".into(), "two".into()));
+}
+
 /// Giving back takes descriptors.
 #[test]
 fn without_descriptors_a_rename_fails_and_the_commits_stay() {

@@ -307,6 +307,10 @@ impl Image<'_> {
         Ok(())
     }
 
+    pub(super) fn goes_by(&self, folder: Identity, name: &[u8]) -> bool {
+        self.state.place.as_ref().is_none_or(|place| place.is(folder, name))
+    }
+
     /// What has become of the file's name.
     pub(super) fn name(&self) -> Name {
         name::name_of(self.state.map.as_ref().and_then(AtomicMapping::descriptor), self.state.place.as_ref())

@@ -4,12 +4,14 @@
 //! Each answers `None` where the file is not one of those, and the call is the kernel's. Where no file is mapped so, that takes no
 //! system call.
 
-use std::ffi::c_int;
+use std::ffi::{OsStr, c_int};
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
-use super::atomic::{self, Image};
+use super::atomic::{self, AtomicFile, Image};
 pub use super::in_flight::PlainWrite;
 use super::{in_flight, map, name, os_error};
 use crate::error::Result;
@@ -174,6 +176,14 @@ pub fn give_back_before(change: NameChange, device: u64, inode: u64) -> Option<R
         NameChange::Removed => map::Why::ToBeRemoved,
     };
     Some(map::leave_to_kernel(&*atomic::of((device, inode))?, why))
+}
+
+/// Is the file, by device and inode, mapped atomically under this name, so that its journal stands beside it? It may have others, which can go
+/// without a harm. The folder is told by its device and inode, too.
+#[must_use]
+pub fn goes_by(file: (u64, u64), folder: (u64, u64), name: &OsStr) -> bool {
+    let goes = |file: Arc<_>| Some(AtomicFile::image(&file)?.goes_by(folder, name.as_bytes()));
+    atomic::any() && atomic::of(file).and_then(goes).unwrap_or(false)
 }
 
 /// To be told once the last name of a file was removed: its inode may be another file's by now, of which nothing was

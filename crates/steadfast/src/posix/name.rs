@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs;
@@ -59,6 +60,12 @@ impl Place {
         }
         self.folder_path = path;
         Some(self.folder_path.join(&self.name))
+    }
+
+    /// Is it the name in this folder?
+    pub(super) fn is(&self, folder: Identity, name: &[u8]) -> bool {
+        let here = fs::fstat(&self.folder).map(|stat| (stat.st_dev, stat.st_ino));
+        self.name.as_bytes() == name && here.is_ok_and(|here| here == folder)
     }
 
     pub(super) fn name(&self) -> Name {
