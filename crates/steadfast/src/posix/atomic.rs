@@ -159,7 +159,7 @@ pub(super) unsafe fn open(
     }
     // From here on stores are looked for.
     map.as_mut_ptr();
-    state.place = Some(place);
+    state.place = Some(place.opened_by(map.path()));
     state.map = Some(map);
     drop(state);
     if let Some(mut image) = file.image() {

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs;
 use rustix::io::Errno;
@@ -37,7 +37,19 @@ pub(super) struct Place {
 impl Place {
     /// Of an open file, by the path that the kernel has for it at this moment. It may be another one a moment later: then the name is lost.
     pub(super) fn of(fd: BorrowedFd<'_>, identity: Identity) -> Result<Place> {
-        let path = path_of(fd).map_err(|error| Error::from_io("mmap", error))?;
+        Place::at(path_of(fd).map_err(|error| Error::from_io("mmap", error))?, identity)
+    }
+
+    /// Of a file that was opened by this path since: if it is another one, what stands beside it stands there.
+    pub(super) fn opened_by(self, path: &Path) -> Place {
+        if self.folder_path.join(&self.name) == path {
+            return self;
+        }
+        // Else it is not found any more, as the next call says.
+        Place::at(path.to_owned(), self.identity).unwrap_or(self)
+    }
+
+    fn at(path: PathBuf, identity: Identity) -> Result<Place> {
         let (Some(folder_path), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Error::new(ErrorKind::Unsupported, "mmap", "it lies in no folder").path(path));
         };

@@ -62,6 +62,10 @@ fn a_name_that_is_lost_while_the_file_is_opened_is_noticed() {
     assert_eq!(place.name(), Name::Kept);
     fs::rename(&path, folder.path().join("moved")).unwrap();
     assert_eq!(place.name(), Name::Elsewhere);
+    // Renamed just before, it was opened by the new name.
+    assert_eq!(place.opened_by(&folder.path().join("moved")).name(), Name::Kept);
+    let place = crate::posix::name::Place::of(file.as_fd(), identity).unwrap();
+    assert_eq!(place.opened_by(&path).name(), Name::Elsewhere);
 }
 
 /// A store that comes behind the commit of the unmapping is not lost: where it cannot be committed, the memory is the program's still.
