@@ -69,9 +69,16 @@ pub(crate) fn map(request: &Request) -> Found {
     if !settings::has_patterns() {
         return Found::Passed;
     }
+    let found = map_once(request, true);
+    // It was renamed meanwhile: by the name that it has now, if that is one of those.
+    found.unwrap_or_else(|| map_once(request, false).unwrap_or(Found::Passed))
+}
+
+/// `None`: to be tried once more.
+fn map_once(request: &Request, is_first: bool) -> Option<Found> {
     let settings = settings::get();
     let Some(file) = File::look(request.fd).filter(|file| settings.matches(&file.path)) else {
-        return Found::Passed;
+        return Some(Found::Passed);
     };
     if !file.is_read_write {
         if settings.strict && descriptor(request.fd).is_some_and(posix::file::is_atomic) {
@@ -80,10 +87,10 @@ pub(crate) fn map(request: &Request) -> Found {
                  reading and writing",
                 file.path.display()
             );
-            return Found::Refused(libc::EBUSY);
+            return Some(Found::Refused(libc::EBUSY));
         }
         log::info!("{}: passed on: its descriptor is for reading alone", file.path.display());
-        return Found::Passed;
+        return Some(Found::Passed);
     }
     // First: who writes to the file looks here, and must go to its image from the moment that there is one.
     PROCESS.store(owned::pid(), Ordering::Release);
@@ -94,9 +101,10 @@ pub(crate) fn map(request: &Request) -> Found {
     match mapped {
         Ok(at) => {
             log::info!("{}: converted: {len} bytes from offset {offset} at {at:p}", file.path.display());
-            Found::Mapped(at)
+            Some(Found::Mapped(at))
         }
-        Err(error) => file.refused(fd, &error, settings),
+        Err(error) if is_first && error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(file.refused(fd, &error, settings)),
     }
 }
 
@@ -138,6 +146,8 @@ impl File {
             }
             ErrorKind::Unsupported
             | ErrorKind::Busy
+            // Its name is gone again and again.
+            | ErrorKind::NotFound
             // Descriptors, addresses or memory: the kernel's mapping needs fewer of them.
             | ErrorKind::LimitExceeded
             | ErrorKind::PermissionDenied
@@ -151,7 +161,11 @@ impl File {
         }
         // What is in memory alone, or goes away with its last descriptor, has no crash to be kept from; and arguments that are wrong are
         // found wrong by the kernel, too.
-        if self.is_unlinked || error.kind() == ErrorKind::InvalidInput || self.is_in_memory() {
+        if self.is_unlinked
+            || has_no_name(fd)
+            || error.kind() == ErrorKind::InvalidInput
+            || self.is_in_memory()
+        {
             log::info!("{path}: passed on: {error}");
         } else if !was_told(fd, error) && is_first(self.identity) {
             log::warn!("{path}: passed on to the kernel, not atomic: {error}");
@@ -169,14 +183,21 @@ impl File {
     }
 }
 
+/// As it is by now.
+fn has_no_name(fd: c_int) -> bool {
+    descriptor(fd).and_then(|fd| rustix::fs::fstat(fd).ok()).is_some_and(|stat| stat.st_nlink == 0)
+}
+
 /// That the file went back to the kernel was said when it did.
 fn was_told(fd: c_int, error: &Error) -> bool {
     error.kind() == ErrorKind::Busy && descriptor(fd).is_some_and(posix::file::was_given_back)
 }
 
+/// Files of which it was said that they are passed on.
+static TOLD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
 /// One line a file.
 fn is_first(identity: (u64, u64)) -> bool {
-    static TOLD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
     // A child that was forked while another thread was here says it once more, rather than wait.
     let Ok(mut told) = TOLD.try_lock() else { return true };
     let is_first = !told.contains(&identity);
@@ -184,6 +205,13 @@ fn is_first(identity: (u64, u64)) -> bool {
         told.push(identity);
     }
     is_first
+}
+
+/// Its last name is gone, and its inode may be another file's.
+pub(crate) fn forget(identity: (u64, u64)) {
+    if let Ok(mut told) = TOLD.try_lock() {
+        told.retain(|&other| other != identity);
+    }
 }
 
 /// The absolute path, as the kernel has it.

@@ -408,6 +408,18 @@ impl AtomicMapping {
         self.store.close_without_name(&batch)
     }
 
+    /// The same without what is not committed: where there is no room for that, and nobody tries again.
+    pub(crate) fn close_without_name_or_rest(&mut self) -> Result<()> {
+        self.check_process("close")?;
+        let len = self.store.committed_len();
+        self.store.close_without_name(&Batch { len_min: len, len, extents: &[], bytes: &[] })
+    }
+
+    /// The file is found by this path from here on, its journal beside it.
+    pub(crate) fn moved_to(&mut self, path: &Path) -> Result<()> {
+        self.store.moved_to(path)
+    }
+
     /// The data file, where it is one of the kernel's.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.store.page_cache()

@@ -217,7 +217,8 @@ pub fn commit_all() -> Result<()> {
 ///
 /// # Errors
 ///
-/// The first error; every mapping was tried. A file that could not be committed is left to the next open, with its journal.
+/// The first error; every mapping was tried. A file that could not be committed is left to the next open, with its journal; one that has lost
+/// its name, and has no room for what was not committed, is left plain with its commits.
 pub fn close_all() -> Result<()> {
     let mut first = Ok(());
     for file in atomic::all() {

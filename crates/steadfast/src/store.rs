@@ -194,6 +194,18 @@ pub trait Store: fmt::Debug + Send + Sync {
         self.commit(rest, Flush::Now)?;
         self.close()
     }
+    /// The folder that the store lies in was renamed, or one above it, and it is found there, journal and all: what goes by its name goes by
+    /// this path from here on. Taken as it is said. A store without names has none to learn.
+    ///
+    /// # Errors
+    ///
+    /// [`Forked`](crate::ErrorKind::Forked): it belongs to the parent of this process.
+    ///
+    /// See [`JournaledFile`] for an example.
+    fn moved_to(&mut self, path: &Path) -> Result<()> {
+        let _ = path;
+        Ok(())
+    }
     /// Before the store is let go of because another program changed what it keeps: nothing stays that an open would ask about,
     /// unless commits wait for their checkpoint.
     ///

@@ -98,7 +98,7 @@ static long act(char *line) {
     if (IS("openat")) return openat(AT_FDCWD, word[1], flags_of(word[2]), 0644);
     if (IS("creat")) return creat(word[1], 0644);
     if (IS("unlink")) return unlink(word[1]);
-    if (IS("unlinkat")) return unlinkat(AT_FDCWD, word[1], 0);
+    if (IS("unlinkat")) return unlinkat(AT_FDCWD, word[1], NUMBER(2));
     if (IS("remove")) return remove(word[1]);
     if (IS("rename")) return rename(word[1], word[2]);
     if (IS("renameat")) return renameat(AT_FDCWD, word[1], AT_FDCWD, word[2]);

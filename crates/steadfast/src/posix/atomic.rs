@@ -86,6 +86,13 @@ pub(super) fn note_given_back(identity: Identity) -> bool {
     process::here().given_back.lock().unwrap_or_else(PoisonError::into_inner).insert(identity)
 }
 
+/// Its number may be another file's from here on.
+pub(super) fn forget_given_back(identity: Identity) {
+    if let Some(process) = process::known() {
+        process.given_back.lock().unwrap_or_else(PoisonError::into_inner).remove(&identity);
+    }
+}
+
 pub(super) fn was_given_back(identity: Identity) -> bool {
     process::known().is_some_and(|process| {
         process.given_back.lock().unwrap_or_else(PoisonError::into_inner).contains(&identity)
@@ -125,6 +132,8 @@ pub(super) unsafe fn open(
     }
     // Those that looked before are let through to the plain file, which is read after them.
     in_flight::wait_for_writes_to(identity);
+    // Before its name is gone by: whoever takes that away meanwhile is noticed by the next call.
+    let place = name::Place::of(fd, identity).inspect_err(|_| forget(identity))?;
     let mut opened = Err(Error::new(ErrorKind::LimitExceeded, "mmap", "no addresses"));
     for reserve in [wanted, least] {
         let options = options.clone().keep_from_children(false).may_be_renamed(true).reserve(reserve);
@@ -150,7 +159,7 @@ pub(super) unsafe fn open(
     }
     // From here on stores are looked for.
     map.as_mut_ptr();
-    state.place = name::Place::of(map.path(), identity);
+    state.place = Some(place.opened_by(map.path()));
     state.map = Some(map);
     drop(state);
     if let Some(mut image) = file.image() {
@@ -256,26 +265,50 @@ impl Image<'_> {
     }
 
     /// Closes the file while nobody can store to it, with what was stored before the memory was frozen: a plain file is what the kernel
-    /// maps then.
-    pub(super) fn close_frozen(&mut self, name: Name) -> Result<()> {
+    /// maps then. `becomes`: what comes of its name next.
+    pub(super) fn close_frozen(&mut self, name: Name, becomes: Name) -> Result<()> {
+        self.follow()?;
         let map = self.map()?;
-        if name == Name::Kept {
-            map.commit()?;
-            map.close_file()?;
-        } else {
-            map.close_without_name()?;
+        let mut closed = if name == Name::Kept { map.commit().map(drop) } else { Ok(()) };
+        closed = closed.and_then(|()| match becomes {
+            Name::Kept => map.close_file(),
+            // Its journal may be removed already, and a failed try is gone on with behind the loss.
+            _ => map.close_without_name(),
+        });
+        if closed.is_err() && becomes == Name::Kept && self.is_lost_meanwhile()? {
+            closed = self.map()?.close_without_name();
         }
+        closed?;
         self.state.is_closed = true;
         Ok(())
+    }
+
+    /// Has the file, which was to be closed by its name, none to go by any more? Where it must not be closed without one that is an error.
+    fn is_lost_meanwhile(&mut self) -> Result<bool> {
+        match self.name() {
+            Name::Kept => Ok(false),
+            name => map::refuse_to_leave(name, &self.path()?).map(|()| true),
+        }
+    }
+
+    /// Its folder may be found by another path by now.
+    pub(super) fn follow(&mut self) -> Result<()> {
+        let State { map: Some(map), place: Some(place), .. } = &mut *self.state else { return Ok(()) };
+        place.moved().map_or(Ok(()), |path| map.moved_to(&path))
     }
 
     /// The same for a file that has lost its name, and whose memory nobody uses any more.
     pub(super) fn close_without_name(&mut self) -> Result<()> {
         if !self.state.is_closed {
+            self.follow()?;
             self.readable(AtomicMapping::close_without_name)?;
             self.state.is_closed = true;
         }
         Ok(())
+    }
+
+    pub(super) fn goes_by(&self, folder: Identity, name: &[u8]) -> bool {
+        self.state.place.as_ref().is_none_or(|place| place.is(folder, name))
     }
 
     /// What has become of the file's name.
@@ -397,16 +430,24 @@ impl Image<'_> {
         Ok(())
     }
 
+    /// Commits everything, and closes the file by its name. `Err`, and whether it was committed.
+    fn close_by_name(&mut self) -> std::result::Result<(), (Error, bool)> {
+        self.follow().and_then(|()| self.commit_all()).map_err(|error| (error, false))?;
+        self.map().and_then(AtomicMapping::close_file).map_err(|error| (error, true))
+    }
+
     /// Lets go of the file: everything is committed, and the plain file holds it.
     pub(super) fn close(mut self) -> Result<()> {
-        let committed = if self.state.is_closed { Ok(()) } else { self.commit_all() };
-        if committed.as_ref().is_err_and(|error| error.kind() != ErrorKind::ForeignChange) {
-            return committed;
-        }
-        let closed = match self.state.map.take() {
-            Some(map) => committed.and(map.close()),
-            None => committed,
+        let closed = if self.state.is_closed { Ok(()) } else { self.close_by_name() };
+        let closed = match closed {
+            Err(_) if self.is_lost_meanwhile()? => {
+                self.close_without_name()?;
+                Ok(())
+            }
+            Err((error, false)) if error.kind() != ErrorKind::ForeignChange => return Err(error),
+            closed => closed.map_err(|(error, _)| error),
         };
+        drop(self.state.map.take());
         // Behind it: whoever writes to the file meanwhile waits for it to be plain.
         self.file.forget_gaps();
         forget(self.file.identity);
@@ -414,20 +455,38 @@ impl Image<'_> {
     }
 
     /// Lets go of the file, and not of the memory.
-    pub(super) fn leave(mut self) -> Result<()> {
-        match self.name() {
-            Name::Kept => self.commit_all()?,
-            name => {
-                map::refuse_to_leave(name, &self.path()?)?;
-                self.close_without_name()?;
+    pub(super) fn leave(self) -> Result<()> {
+        let name = self.name();
+        self.leave_named(name)
+    }
+
+    /// With this name a moment ago.
+    pub(super) fn leave_named(mut self, name: Name) -> Result<()> {
+        let by_name = if name == Name::Kept { Some(self.close_by_name()) } else { None };
+        let closed = match by_name {
+            Some(Ok(())) => Ok(()),
+            Some(Err((error, is_committed))) if !self.is_lost_meanwhile()? => {
+                if !is_committed {
+                    return Err(error);
+                }
+                Err(error)
             }
-        }
-        let closed = match self.state.map.take() {
+            _ => {
+                map::refuse_to_leave(self.name(), &self.path()?)?;
+                let closed = self.close_without_name();
+                if closed.is_err() {
+                    // Nobody tries again. What was committed is kept.
+                    self.map()?.close_without_name_or_rest()?;
+                }
+                closed
+            }
+        };
+        let left = match self.state.map.take() {
             Some(map) => map.close_and_leave_memory(),
             None => Ok(()),
         };
         forget(self.file.identity);
-        closed
+        closed.and(left)
     }
 
     /// Once the file is closed: leaves its windows to the kernel's own mappings of it, which the caller has put there.

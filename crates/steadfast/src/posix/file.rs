@@ -4,12 +4,14 @@
 //! Each answers `None` where the file is not one of those, and the call is the kernel's. Where no file is mapped so, that takes no
 //! system call.
 
-use std::ffi::c_int;
+use std::ffi::{OsStr, c_int};
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
-use super::atomic::{self, Image};
+use super::atomic::{self, AtomicFile, Image};
 pub use super::in_flight::PlainWrite;
 use super::{in_flight, map, name, os_error};
 use crate::error::Result;
@@ -25,7 +27,7 @@ fn changing<T>(
     let lacks = |image: &mut Image<'_>| image.lacks(bytes.clone());
     let done = name::committing(&file, |image| if lacks(image)? { Ok(None) } else { call(image).map(Some) });
     match done.transpose()? {
-        Ok(None) => map::leave_to_kernel(&file, map::MAPPED_TWICE).err().map(Err),
+        Ok(None) => map::leave_to_kernel(&file, map::Why::MappedTwice).err().map(Err),
         Ok(Some(done)) => Some(Ok(done)),
         Err(error) => Some(Err(error)),
     }
@@ -145,13 +147,49 @@ pub fn sync(fd: BorrowedFd<'_>) -> Option<Result<()>> {
     name::committing(&file, |image| image.commit_all()).transpose()
 }
 
+/// What is about to happen to a name of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameChange {
+    /// The file is found by another one afterwards.
+    Renamed,
+    /// It was the last one.
+    Removed,
+}
+
 /// Gives the file back to the kernel: everything is committed, a plain file is left, and what is mapped of it shows each store to others at
 /// once. For whoever is about to rename it, so that it is a plain file by its new name.
 ///
 /// With [`refuse_to_give_back`](super::refuse_to_give_back) that is [`Busy`](crate::ErrorKind::Busy).
 pub fn give_back(fd: BorrowedFd<'_>) -> Option<Result<()>> {
     let file = atomic::of_descriptor(fd)?;
-    Some(map::leave_to_kernel(&file, map::TO_BE_RENAMED))
+    Some(map::leave_to_kernel(&file, map::Why::ToBeRenamed))
+}
+
+/// The same for whoever has no descriptor, but the device and the inode that stat(2) says. A file that is about to be removed is given back
+/// whatever is refused: nobody finds it afterwards. So a process that is killed behind the removal leaves no journal beside the name.
+pub fn give_back_before(change: NameChange, device: u64, inode: u64) -> Option<Result<()>> {
+    if !atomic::any() {
+        return None;
+    }
+    let why = match change {
+        NameChange::Renamed => map::Why::ToBeRenamed,
+        NameChange::Removed => map::Why::ToBeRemoved,
+    };
+    Some(map::leave_to_kernel(&*atomic::of((device, inode))?, why))
+}
+
+/// Is the file, by device and inode, mapped atomically under this name, so that its journal stands beside it? It may have others, which can go
+/// without a harm. The folder is told by its device and inode, too.
+#[must_use]
+pub fn goes_by(file: (u64, u64), folder: (u64, u64), name: &OsStr) -> bool {
+    let goes = |file: Arc<_>| Some(AtomicFile::image(&file)?.goes_by(folder, name.as_bytes()));
+    atomic::any() && atomic::of(file).and_then(goes).unwrap_or(false)
+}
+
+/// To be told once the last name of a file was removed: its inode may be another file's by now, of which nothing was
+/// [said](was_given_back) yet.
+pub fn removed(device: u64, inode: u64) {
+    atomic::forget_given_back((device, inode));
 }
 
 /// Gives every file that has lost its name back to the kernel: one that was removed or renamed, or whose name leads to another file. As the

@@ -80,7 +80,7 @@ pub(super) unsafe fn mmap(
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         if let Some(image) = atomic::of_descriptor(fd) {
             // One image cannot serve the kernel's mapping too: no store of either would be seen by the other.
-            give_back(&image, MAPPED_TWICE)?;
+            give_back(&image, Why::MappedTwice)?;
         }
         KernelFile::of(fd)
     } else {
@@ -175,7 +175,7 @@ pub(super) unsafe fn mmap_atomic(
             };
             if file.windows().iter().any(|(memory, window)| overlaps(window, memory)) {
                 let path = path_of(&file);
-                give_back(&file, MAPPED_TWICE)?;
+                give_back(&file, Why::MappedTwice)?;
                 return Err(Error::new(
                     ErrorKind::Busy,
                     "mmap",
@@ -212,7 +212,7 @@ pub(super) unsafe fn mmap_atomic(
     if let Err(error) = image.take_back(&(bytes.start as usize..bytes.end as usize)) {
         drop(image);
         if error.kind() == ErrorKind::Busy {
-            give_back(&file, MAPPED_TWICE)?;
+            give_back(&file, Why::MappedTwice)?;
         }
         return Err(error);
     }
@@ -244,9 +244,9 @@ fn make_room(operation: &'static str, memory: &Range<usize>) -> Result<()> {
                 .source_io(io::Error::from_raw_os_error(libc::EINVAL))
                 .advice("close or resize it through its handle"));
             }
-            Some(Place::Atomic(window)) => give_back(&window.file, MAPPED_TWICE)?,
+            Some(Place::Atomic(window)) => give_back(&window.file, Why::MappedTwice)?,
             // To the program these addresses are free.
-            Some(Place::Gap(file)) => give_back(&file, MAPPED_TWICE)?,
+            Some(Place::Gap(file)) => give_back(&file, Why::MappedTwice)?,
             _ => {}
         }
     }
@@ -260,12 +260,28 @@ pub(super) fn refuse_to_give_back(refuse: bool) {
 }
 
 /// Why a file is given back to the kernel.
-pub(super) const MAPPED_TWICE: &str = "mapped in a way that one image cannot serve";
-pub(super) const LOST_ITS_NAME: &str = "its name is gone, or leads to another file by now";
-pub(super) const TO_BE_RENAMED: &str = "it is about to get another name";
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    MappedTwice,
+    LostItsName,
+    ToBeRenamed,
+    /// Its last name is about to be removed.
+    ToBeRemoved,
+}
+
+impl Why {
+    fn words(self) -> &'static str {
+        match self {
+            Why::MappedTwice => "mapped in a way that one image cannot serve",
+            Why::LostItsName => "its name is gone, or leads to another file by now",
+            Why::ToBeRenamed => "it is about to get another name",
+            Why::ToBeRemoved => "it is about to be removed",
+        }
+    }
+}
 
 /// As `give_back`, for those who change nothing else.
-pub(super) fn leave_to_kernel(file: &AtomicFile, why: &'static str) -> Result<()> {
+pub(super) fn leave_to_kernel(file: &AtomicFile, why: Why) -> Result<()> {
     let _changing = changing();
     give_back(file, why)
 }
@@ -273,7 +289,7 @@ pub(super) fn leave_to_kernel(file: &AtomicFile, why: &'static str) -> Result<()
 /// While it is `changing`.
 fn give_back_if_lost(file: &AtomicFile) -> Result<()> {
     let is_lost = file.image().is_some_and(|image| image.name() != Name::Kept);
-    if is_lost { give_back(file, LOST_ITS_NAME) } else { Ok(()) }
+    if is_lost { give_back(file, Why::LostItsName) } else { Ok(()) }
 }
 
 pub(super) fn notice_lost_name(file: &AtomicFile) -> Result<()> {
@@ -316,11 +332,13 @@ pub(super) fn refuse_to_leave(name: Name, path: &Path) -> Result<()> {
 
 /// Commits everything, and puts the kernel's own mappings of the file where its windows are. Of a file that has lost its name, what is not
 /// committed is written as it is. While it is `changing`.
-fn give_back(file: &AtomicFile, why: &'static str) -> Result<()> {
+fn give_back(file: &AtomicFile, why: Why) -> Result<()> {
     let Some(mut image) = file.image() else { return Ok(()) };
     let (name, path) = (image.name(), image.path()?);
-    let why = if name == Name::Kept { why } else { LOST_ITS_NAME };
-    refuse_to_leave(name, &path)?;
+    let why = if name == Name::Kept { why } else { Why::LostItsName };
+    // What comes of its name: who has none has no crash to be kept from.
+    let becomes = if why == Why::ToBeRemoved { Name::Gone } else { name };
+    refuse_to_leave(becomes, &path)?;
     let opened = image.descriptor()?;
     let kernel = KernelFile::of(opened.as_fd());
     if name == Name::Kept {
@@ -333,7 +351,7 @@ fn give_back(file: &AtomicFile, why: &'static str) -> Result<()> {
         // SAFETY: the windows are mapped, and a thread that stores to them can wait.
         let frozen = unsafe { freeze::freeze(&memory) };
         let closed = match &frozen {
-            Ok(_) => image.close_frozen(name),
+            Ok(_) => image.close_frozen(name, becomes),
             Err(error) => Err(Error::new(ErrorKind::LimitExceeded, "mmap", error.to_string()).path(&path)),
         };
         if let Err(error) = closed {
@@ -373,8 +391,11 @@ fn give_back(file: &AtomicFile, why: &'static str) -> Result<()> {
         }
     }
     // One line a file: some programs do it again and again.
-    let is_news = atomic::note_given_back(file.identity) && name != Name::Gone;
-    let level = if is_news { log::Level::Warn } else { log::Level::Info };
+    let is_news = becomes != Name::Gone && atomic::note_given_back(file.identity);
+    if name == Name::Gone {
+        atomic::forget_given_back(file.identity);
+    }
+    let (level, why) = (if is_news { log::Level::Warn } else { log::Level::Info }, why.words());
     log::log!(level, "{}: {why}: from here on it is the kernel's, and msync is not atomic", path.display());
     let windows: Vec<_> = windows.into_iter().map(|(memory, _)| memory).collect();
     image.give_up(&windows)
@@ -433,7 +454,7 @@ fn finish_before_unmap(file: &AtomicFile, memory: &Range<usize>) -> Result<()> {
         return image.close_without_name();
     }
     drop(image);
-    give_back(file, LOST_ITS_NAME)
+    give_back(file, Why::LostItsName)
 }
 
 /// A window that is committed and that the table has forgotten goes; with the last one the file is closed. While it is `changing`.
@@ -504,7 +525,7 @@ pub(super) unsafe fn mremap(
                 {
                     // One image does not move; the kernel's mapping does.
                     log::debug!("{error}");
-                    give_back(&file, MAPPED_TWICE)?;
+                    give_back(&file, Why::MappedTwice)?;
                     // SAFETY: passed on.
                     unsafe { remap_kernel(old, old_len, new_len, flags, new) }
                 }
@@ -513,7 +534,7 @@ pub(super) unsafe fn mremap(
         }
         Some(Place::Atomic(window)) => {
             // A second view of the same bytes, or a place of the program's choice.
-            give_back(&window.file, MAPPED_TWICE)?;
+            give_back(&window.file, Why::MappedTwice)?;
             // SAFETY: passed on.
             unsafe { remap_kernel(old, old_len, new_len, flags, new) }
         }

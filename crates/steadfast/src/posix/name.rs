@@ -2,8 +2,9 @@
 //! place. Nothing can be committed then that anybody would find, so it goes back to the kernel, which needs no name.
 
 use std::ffi::OsString;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs;
 use rustix::io::Errno;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use super::atomic::{AtomicFile, Identity, Image};
 use super::map;
 use crate::descriptors::opened;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What has become of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,20 +29,58 @@ pub(super) enum Name {
 #[derive(Debug)]
 pub(super) struct Place {
     folder: OwnedFd,
+    folder_path: PathBuf,
     name: OsString,
     identity: Identity,
 }
 
 impl Place {
-    /// `None` where that cannot be told: then only a file without any name has lost it.
-    pub(super) fn of(path: &Path, identity: Identity) -> Option<Place> {
-        let flags = fs::OFlags::PATH | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
-        let folder = fs::open(path.parent()?, flags, fs::Mode::empty()).map(opened).ok()?;
-        let place = Place { folder, name: path.file_name()?.to_owned(), identity };
-        (place.name() == Name::Kept).then_some(place)
+    /// Of an open file, by the path that the kernel has for it at this moment. It may be another one a moment later: then the name is lost.
+    pub(super) fn of(fd: BorrowedFd<'_>, identity: Identity) -> Result<Place> {
+        Place::at(path_of(fd).map_err(|error| Error::from_io("mmap", error))?, identity)
     }
 
-    fn name(&self) -> Name {
+    /// Of a file that was opened by this path since: if it is another one, what stands beside it stands there.
+    pub(super) fn opened_by(self, path: &Path) -> Place {
+        if self.folder_path.join(&self.name) == path {
+            return self;
+        }
+        // Else it is not found any more, as the next call says.
+        Place::at(path.to_owned(), self.identity).unwrap_or(self)
+    }
+
+    fn at(path: PathBuf, identity: Identity) -> Result<Place> {
+        let (Some(folder_path), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::new(ErrorKind::Unsupported, "mmap", "it lies in no folder").path(path));
+        };
+        let flags = fs::OFlags::PATH | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
+        let folder = fs::open(folder_path, flags, fs::Mode::empty()).map(opened);
+        let folder = folder.map_err(|error| Error::from_io("mmap", error.into()).path(&path))?;
+        Ok(Place { folder, folder_path: folder_path.to_owned(), name: name.to_owned(), identity })
+    }
+
+    /// The path by which the file is to be looked for, if the folder has another one than before.
+    pub(super) fn moved(&mut self) -> Option<PathBuf> {
+        let path = path_of(self.folder.as_fd()).ok()?;
+        if path == self.folder_path {
+            return None;
+        }
+        // Not of a folder that is gone, or beyond this process's root.
+        let (here, there) = (fs::fstat(&self.folder).ok()?, fs::stat(&path).ok()?);
+        if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino) {
+            return None;
+        }
+        self.folder_path = path;
+        Some(self.folder_path.join(&self.name))
+    }
+
+    /// Is it the name in this folder?
+    pub(super) fn is(&self, folder: Identity, name: &[u8]) -> bool {
+        let here = fs::fstat(&self.folder).map(|stat| (stat.st_dev, stat.st_ino));
+        self.name.as_bytes() == name && here.is_ok_and(|here| here == folder)
+    }
+
+    pub(super) fn name(&self) -> Name {
         match fs::statat(&self.folder, &self.name, fs::AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if (stat.st_dev, stat.st_ino) == self.identity => Name::Kept,
             Ok(_) | Err(Errno::NOENT) => Name::Elsewhere,
@@ -49,6 +88,11 @@ impl Place {
             Err(_) => Name::Kept,
         }
     }
+}
+
+/// As the kernel has it.
+fn path_of(fd: BorrowedFd<'_>) -> std::io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 /// Of a file with this descriptor, found there.
@@ -69,6 +113,7 @@ pub(super) fn committing<T>(
     loop {
         let Some(mut image) = file.image() else { return Ok(None) };
         if image.name() == Name::Kept {
+            image.follow()?;
             match call(&mut image) {
                 // It was lost between the look and the commit.
                 Err(error)

@@ -45,10 +45,10 @@ impl Locked<'_> {
         step!("leave: the file has its name", self.notice_lost_name("refresh"))?;
         let shared = self.shared;
         // A second try, after only the folder could not be synced, finds none.
-        let journal = shared.disk.stat(&names::journal(&shared.path));
+        let journal = shared.disk.stat(&names::journal(self.path()));
         let journal = !journal.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         let found = Found { marks: shared.marked, journal };
-        discard(&shared.disk, &shared.path, &*shared.data, found, shared.scrub)
+        discard(&shared.disk, self.path(), &*shared.data, found, shared.scrub)
             .map_err(|error| Error::from_io("refresh", error).path(&shared.path))?;
         self.closed = true;
         Ok(())
@@ -73,8 +73,8 @@ impl Locked<'_> {
 
     pub(super) fn remove_journal(&self) -> io::Result<()> {
         let shared = self.shared;
-        step!("close: the journal is removed", shared.disk.remove(&names::journal(&shared.path)))?;
-        let folder = names::folder(&shared.path);
+        step!("close: the journal is removed", shared.disk.remove(&names::journal(self.path())))?;
+        let folder = names::folder(self.path());
         sync!("close: the journal's end", shared.disk.sync_dir(folder, SyncPoint::JournalGone))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -261,6 +261,7 @@ pub struct JournaledFile {
     pub(super) shared: Arc<Shared>,
     /// What a ticket does to bring its end about.
     drive: Drive,
+    path: PathBuf,
 }
 
 impl fmt::Debug for JournaledFile {
@@ -285,7 +286,8 @@ impl JournaledFile {
                 let _ = shared.lock().make_durable(id.get());
             }
         });
-        JournaledFile { shared, drive }
+        let path = shared.path.clone();
+        JournaledFile { shared, drive, path }
     }
 
     /// The state, unless this is a forked child, in which the mutex may be locked for ever.
@@ -297,7 +299,13 @@ impl JournaledFile {
 
 impl Store for JournaledFile {
     fn path(&self) -> &Path {
-        &self.shared.path
+        &self.path
+    }
+
+    fn moved_to(&mut self, path: &Path) -> Result<()> {
+        self.lock("close")?.moved_to = Some(path.to_owned());
+        self.path = path.to_owned();
+        Ok(())
     }
 
     fn committed_len(&self) -> u64 {

@@ -20,7 +20,7 @@ impl Locked<'_> {
     /// Does the file's name still mean this file? A folder that is renamed takes file and journal along without changing
     /// either, and another file may since stand under the old path, with a journal of its own that is not ours to touch.
     pub(super) fn notice_lost_name(&mut self, operation: &'static str) -> Result<()> {
-        let what = match self.shared.disk.stat(&self.shared.path) {
+        let what = match self.shared.disk.stat(self.path()) {
             Ok(now) if (now.device, now.inode) == (self.expected.device, self.expected.inode) => {
                 return Ok(());
             }
@@ -29,7 +29,11 @@ impl Locked<'_> {
             Err(error) => return Err(Error::from_io(operation, error).path(&self.shared.path)),
         };
         self.lost_name |= self.latched.is_none();
-        self.latch(what.to_owned());
+        if self.shared.may_be_renamed {
+            self.latch_unsaid(what.to_owned());
+        } else {
+            self.latch(what.to_owned());
+        }
         Err(self.error(ErrorKind::ForeignChange, operation, what).advice(
             "its journal went where the file went: open it there, and recovery brings the last commit",
         ))
@@ -129,16 +133,16 @@ impl Locked<'_> {
     /// there is one: who has that has seen to the journal, and has one of its own there.
     fn remove_own_journal(&self) -> io::Result<()> {
         let shared = self.shared;
-        let heir = match shared.disk.stat(&shared.path) {
+        let heir = match shared.disk.stat(self.path()) {
             // no check: its own lock is held already
             Ok(now) if (now.device, now.inode) == (self.expected.device, self.expected.inode) => None,
             // no check: nothing else can be locked, and nothing else has a journal
             Ok(now) if now.kind == FileKind::Regular => {
-                match shared.disk.open(&shared.path, Access::ReadWrite) {
+                match shared.disk.open(self.path(), Access::ReadWrite) {
                     Ok(heir) => Some(heir),
                     Err(error) => {
                         // It is empty, and the next open of that file removes it.
-                        log::info!("{}: the empty journal stays: {error}", shared.path.display());
+                        log::info!("{}: the empty journal stays: {error}", self.path().display());
                         return Ok(());
                     }
                 }
@@ -151,7 +155,7 @@ impl Locked<'_> {
             return Ok(());
         }
         // Behind the lock: whoever had it may have left another one.
-        let found = match shared.disk.stat(&names::journal(&shared.path)) {
+        let found = match shared.disk.stat(&names::journal(self.path())) {
             // no check: the error's kind
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             found => found?,

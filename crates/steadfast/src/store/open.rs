@@ -384,6 +384,7 @@ fn establish(
         committed_len = len;
     }
     let state = State {
+        moved_to: None,
         journal,
         expected: stat,
         unseen: false,

@@ -93,10 +93,11 @@ impl Locked<'_> {
         let last = doubt.map(|(id, _)| id).or(self.pending.back().map(|pending| pending.id()));
         let mut places: Vec<Placed> = Vec::with_capacity(self.pending.len());
         let mut doubt_place = None;
+        let path = self.path().to_owned();
         let state: &State = self;
         let established = journal::establish(
             &shared.disk,
-            &shared.path,
+            &path,
             &fresh,
             last.unwrap_or(fresh.checkpointed_through),
             |append| {

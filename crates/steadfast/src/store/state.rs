@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -125,6 +125,8 @@ pub(super) struct Threads {
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// Where the file is by now, if its folder was renamed: what goes by its name goes by this one.
+    pub(super) moved_to: Option<PathBuf>,
     pub(super) journal: Journal,
     /// The data file as this process last left it; not kept up while a checkpoint is under way.
     pub(super) expected: FileStat,
@@ -239,6 +241,11 @@ impl Locked<'_> {
         self.shared.error(kind, operation, reason)
     }
 
+    /// The path that leads to the file, as far as is known.
+    pub(super) fn path(&self) -> &Path {
+        self.moved_to.as_deref().unwrap_or(&self.shared.path)
+    }
+
     pub(super) fn committed_len(&self) -> u64 {
         self.shared.committed_len()
     }
@@ -249,7 +256,12 @@ impl Locked<'_> {
 
     /// Refuses every later commit.
     pub(super) fn latch(&mut self, reason: String) {
-        log::error!("{}: commits are refused from now on: {reason}", self.shared.path.display());
+        log::error!("{}: commits are refused from now on: {reason}", self.path().display());
+        self.latch_unsaid(reason);
+    }
+
+    /// The same where it may be forgiven: who does not says it.
+    pub(super) fn latch_unsaid(&mut self, reason: String) {
         self.latched.get_or_insert(reason);
         // A checkpoint under way has lost its purpose, and who waits for a ticket is to be told.
         self.shared.abandoned.store(true, Ordering::Relaxed);

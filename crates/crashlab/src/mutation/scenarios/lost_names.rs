@@ -16,6 +16,7 @@ const MOVED: &str = "/moved";
 
 pub(super) fn all() -> Found {
     moved()?;
+    moved_with_its_journal()?;
     shorter_before_and_longer_since()?;
     noticed_before()?;
     another_hand()?;
@@ -70,6 +71,41 @@ fn moved() -> Found {
         opened(options(0).open_on(on(&disk), MOVED)).map_or_else(|_| Ok(()), |mut store| store.close()),
         "again",
     )
+}
+
+/// As a folder that is renamed takes both along, and something else stands under the old path by now: a larger journal, a close and letting
+/// go of it go by the new one.
+fn moved_with_its_journal() -> Found {
+    for without_name in [false, true] {
+        let disk = disk();
+        let mut store =
+            opened(options(0).journal_bytes(1 << 16).may_be_renamed(true).open_on(on(&disk), FILE))?;
+        let mut state = initial();
+        commit(&mut store, &mut state, 0, b"one")?;
+        rename(&disk, FILE, MOVED)?;
+        rename(&disk, JOURNAL, "/moved.steadfast")?;
+        disk.put_file(FILE, b"another");
+        disk.put_file(JOURNAL, b"another's journal");
+        fits(store.moved_to(MOVED.as_ref()), "moved")?;
+        if store.path() != Path::new(MOVED) {
+            return Err(format!("moved, and called {}", store.path().display()));
+        }
+        let large: Vec<u8> =
+            (0..LEN as u32).flat_map(|at| at.wrapping_mul(0x9E37_79B1).to_le_bytes()).collect();
+        for part in large.chunks(LEN / 2) {
+            commit(&mut store, &mut state, 0, part)?;
+        }
+        fits(if without_name { let_go(&mut store) } else { store.close() }, "closed where it is")?;
+        drop(store);
+        let want = if without_name { with_rest(&state) } else { state };
+        same(&disk.read_file(MOVED).unwrap_or_default(), &want, "moved with its journal")?;
+        if disk.exists("/moved.steadfast") || disk.mark_of(MOVED).is_some() {
+            return Err("moved with its journal, which is there still, or the mark".into());
+        }
+        same(&disk.read_file(FILE).unwrap_or_default(), b"another", "another's file")?;
+        same(&disk.read_file(JOURNAL).unwrap_or_default(), b"another's journal", "another's journal")?;
+    }
+    Ok(())
 }
 
 /// What is not committed made the file shorter for a while, and then longer.
