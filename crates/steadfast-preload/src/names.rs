@@ -19,24 +19,40 @@ use crate::memory::failed;
 use crate::{atomic, inside, real};
 
 exported! { [unlink] (path: *const c_char) -> c_int = {
+    if !concerns_us([Named { folder: libc::AT_FDCWD, path }]) {
+        // SAFETY: the program's argument, as it came.
+        return unsafe { real::unlink(path) };
+    }
     let before = inside::errno();
     // SAFETY: the program's argument, as it came.
     removed(path, before, unsafe { real::unlink(path) })
 } }
 
 exported! { [unlinkat] (folder: c_int, path: *const c_char, flags: c_int) -> c_int = {
+    if !concerns_us([Named { folder, path }]) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { real::unlinkat(folder, path, flags) };
+    }
     let before = inside::errno();
     // SAFETY: the program's arguments, as they came.
     removed(path, before, unsafe { real::unlinkat(folder, path, flags) })
 } }
 
 exported! { [remove] (path: *const c_char) -> c_int = {
+    if !concerns_us([Named { folder: libc::AT_FDCWD, path }]) {
+        // SAFETY: the program's argument, as it came.
+        return unsafe { real::remove(path) };
+    }
     let before = inside::errno();
     // SAFETY: the program's argument, as it came.
     removed(path, before, unsafe { real::remove(path) })
 } }
 
 exported! { [rename] (from: *const c_char, to: *const c_char) -> c_int = {
+    if !concerns_us([Named { folder: libc::AT_FDCWD, path: from }, Named { folder: libc::AT_FDCWD, path: to }]) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { real::rename(from, to) };
+    }
     if let Some(Err(_)) = before(Named { folder: libc::AT_FDCWD, path: from }, Named { folder: libc::AT_FDCWD, path: to }, 0) {
         return -1;
     }
@@ -45,6 +61,10 @@ exported! { [rename] (from: *const c_char, to: *const c_char) -> c_int = {
 } }
 
 exported! { [renameat] (from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char) -> c_int = {
+    if !concerns_us([Named { folder: from_folder, path: from }, Named { folder: to_folder, path: to }]) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { real::renameat(from_folder, from, to_folder, to) };
+    }
     if let Some(Err(_)) = before(Named { folder: from_folder, path: from }, Named { folder: to_folder, path: to }, 0) {
         return -1;
     }
@@ -55,12 +75,28 @@ exported! { [renameat] (from_folder: c_int, from: *const c_char, to_folder: c_in
 exported! { [renameat2] (
     from_folder: c_int, from: *const c_char, to_folder: c_int, to: *const c_char, flags: c_uint
 ) -> c_int = {
+    if !concerns_us([Named { folder: from_folder, path: from }, Named { folder: to_folder, path: to }]) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { real::renameat2(from_folder, from, to_folder, to, flags) };
+    }
     if let Some(Err(_)) = before(Named { folder: from_folder, path: from }, Named { folder: to_folder, path: to }, flags) {
         return -1;
     }
     // SAFETY: the program's arguments, as they came.
     taken(unsafe { real::renameat2(from_folder, from, to_folder, to, flags) })
 } }
+
+/// Is one of these mapped atomically, or named as a journal? Other files' names are the kernel's, in signal handlers too: nothing is waited
+/// for, and nothing allocated.
+fn concerns_us<const N: usize>(names: [Named; N]) -> bool {
+    atomic::concerns_us()
+        && names.into_iter().any(|named| {
+            named.at(|_, path| path.to_bytes().ends_with(b".steadfast").then_some(())).is_some()
+                || named
+                    .identity()
+                    .is_some_and(|(device, inode)| posix::file::is_atomic_at_a_glance(device, inode))
+        })
+}
 
 /// Behind a call that removes a name. A journal that is gone already is no error: whoever empties a folder has seen it there, and removed
 /// its file a moment ago.
