@@ -6,14 +6,15 @@
 //! nothing is open under one, the kernel says so.
 #![allow(unsafe_code)]
 
-use std::ffi::{OsStr, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_int, c_void};
+use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{CWD, FileType, OFlags};
 use steadfast::{AtomicMapping, Error, ErrorKind, posix};
 
 use crate::memory::Request;
@@ -211,6 +212,22 @@ fn is_first(identity: (u64, u64)) -> bool {
 pub(crate) fn forget(identity: (u64, u64)) {
     if let Ok(mut told) = TOLD.try_lock() {
         told.retain(|&other| other != identity);
+    }
+}
+
+/// Does a pattern match the path that a descriptor leads to? Allocates nothing, where the settings are known: a signal handler may have
+/// interrupted an allocation. Of a path that is too long for one call, it might.
+pub(crate) fn may_match(fd: BorrowedFd<'_>) -> bool {
+    const LONGEST: usize = libc::PATH_MAX as usize;
+    let mut link = [0; 32];
+    // What is not written stays zero, and ends the name.
+    let written = write!(&mut link[..31], "/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+    let (Ok(()), Ok(link)) = (written, CStr::from_bytes_until_nul(&link)) else { return true };
+    let mut path = [0; LONGEST + 1];
+    match rustix::fs::readlinkat_raw(CWD, link, &mut path[..LONGEST]) {
+        Ok(len) if len == LONGEST => true,
+        Ok(_) => CStr::from_bytes_until_nul(&path).map_or(true, |path| settings::get().matches_name(path)),
+        Err(_) => true,
     }
 }
 

@@ -13,13 +13,13 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::BorrowedFd;
 use std::slice;
-use std::sync::{Mutex, PoisonError};
 
 use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::fs::{OFlags, SeekFrom};
 use steadfast::posix;
 
 use crate::memory::failed;
+use crate::per_process::PerProcess;
 use crate::plain::{self, refused};
 use crate::{atomic, inside, real, settings};
 
@@ -252,7 +252,12 @@ fn put(fd: c_int, parts: &[iovec], offset: Offset, flags: c_int) -> Option<ssize
         };
         // O_SYNC contains it. (The flag of that name in rustix asks for all of O_SYNC.)
         if open.bits() as c_int & libc::O_DSYNC != 0 || flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
-            return Some(posix::file::sync(fd)?.map(|()| written).map_err(|error| failed(&error)));
+            let synced = match posix::file::sync(fd) {
+                Some(synced) => synced.map_err(|error| failed(&error)),
+                // It went back to the kernel meanwhile: to make the call once more would append twice.
+                None => rustix::fs::fdatasync(fd).map_err(|error| error.raw_os_error()),
+            };
+            return Some(synced.map(|()| written));
         }
         Some(Ok(written))
     }))
@@ -285,11 +290,10 @@ fn check(
 }
 
 /// Two threads that use a descriptor's offset use it one after the other, as read(2) and write(2) promise; so do those that append.
-static OFFSETS: Mutex<()> = Mutex::new(());
+static OFFSETS: PerProcess<()> = PerProcess::new();
 
 fn read_parts(fd: BorrowedFd<'_>, parts: &[iovec], offset: Offset) -> Option<Result<usize, c_int>> {
-    let one_at_a_time =
-        (offset == Offset::OfDescriptor).then(|| OFFSETS.lock().unwrap_or_else(PoisonError::into_inner));
+    let one_at_a_time = (offset == Offset::OfDescriptor).then(|| OFFSETS.lock());
     let start = match position(fd, offset) {
         Ok(start) => start,
         Err(errno) => return Some(Err(errno)),
@@ -298,16 +302,22 @@ fn read_parts(fd: BorrowedFd<'_>, parts: &[iovec], offset: Offset) -> Option<Res
     for part in parts.iter().filter(|part| part.iov_len > 0) {
         // SAFETY: the program's memory, which it gave for this; nobody else has a reference to it.
         let bytes = unsafe { slice::from_raw_parts_mut(part.iov_base.cast::<u8>(), part.iov_len) };
-        match posix::file::read_at(fd, bytes, start + done as u64) {
-            Some(Ok(count)) => {
+        let at = start + done as u64;
+        let read = match posix::file::read_at(fd, bytes, at) {
+            Some(read) => read.map_err(|error| failed(&error)),
+            None if done == 0 => return None,
+            // It went back to the kernel behind the first parts, whose bytes are in the plain file by now.
+            None => rustix::io::pread(fd, bytes, at).map_err(|error| error.raw_os_error()),
+        };
+        match read {
+            Ok(count) => {
                 done += count;
                 if count < part.iov_len {
                     break;
                 }
             }
-            Some(Err(error)) if done == 0 => return Some(Err(failed(&error))),
-            None if done == 0 => return None,
-            Some(Err(_)) | None => break,
+            Err(errno) if done == 0 => return Some(Err(errno)),
+            Err(_) => break,
         }
     }
     if one_at_a_time.is_some() {
@@ -323,7 +333,7 @@ fn write_parts(
     appends: bool,
 ) -> Option<Result<usize, c_int>> {
     let moves = offset == Offset::OfDescriptor;
-    let _one_at_a_time = (moves || appends).then(|| OFFSETS.lock().unwrap_or_else(PoisonError::into_inner));
+    let _one_at_a_time = (moves || appends).then(|| OFFSETS.lock());
     let start = if appends {
         posix::file::len(fd)?
     } else {
@@ -336,22 +346,41 @@ fn write_parts(
     for part in parts.iter().filter(|part| part.iov_len > 0) {
         // SAFETY: the program's memory, which it gave for this, and does not change meanwhile.
         let bytes = unsafe { slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len) };
-        match posix::file::write_at(fd, bytes, start + done as u64) {
-            Some(Ok(count)) => {
+        let at = start + done as u64;
+        let written = match posix::file::write_at(fd, bytes, at) {
+            Some(written) => written.map_err(|error| failed(&error)),
+            None if done == 0 => return None,
+            None => write_rest(fd, bytes, at),
+        };
+        match written {
+            Ok(count) => {
                 done += count;
                 if count < bytes.len() {
                     break;
                 }
             }
-            Some(Err(error)) if done == 0 => return Some(Err(failed(&error))),
-            None if done == 0 => return None,
-            Some(Err(_)) | None => break,
+            Err(errno) if done == 0 => return Some(Err(errno)),
+            Err(_) => break,
         }
     }
     if moves {
         seek(fd, start + done as u64);
     }
     Some(Ok(done))
+}
+
+/// A part of a call whose file went back to the kernel behind the parts before: those are in the plain file by now. (By the kernel's own
+/// call, in which no thread is cancelled.)
+fn write_rest(fd: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<usize, c_int> {
+    loop {
+        if let Some(_under_way) = posix::file::plain_write(fd).map_err(|error| failed(&error))? {
+            return rustix::io::pwrite(fd, bytes, at).map_err(|error| error.raw_os_error());
+        }
+        // Mapped once more meanwhile.
+        if let Some(written) = posix::file::write_at(fd, bytes, at) {
+            return written.map_err(|error| failed(&error));
+        }
+    }
 }
 
 fn position(fd: BorrowedFd<'_>, offset: Offset) -> Result<u64, c_int> {

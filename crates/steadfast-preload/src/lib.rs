@@ -39,6 +39,7 @@ mod memory;
 mod names;
 mod open;
 mod owned;
+mod per_process;
 mod plain;
 mod ranges;
 mod real;

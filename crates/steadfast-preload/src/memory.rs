@@ -117,7 +117,12 @@ pub(crate) struct Request {
 
 impl Request {
     fn concerns_us(&self) -> bool {
-        (self.shares_a_file() || self.replaces_known()) && !inside::is_here()
+        (self.shares_a_file() && !self.interrupts_a_write() || self.replaces_known()) && !inside::is_here()
+    }
+
+    /// In a signal handler that interrupted a write of this thread: what no pattern matches is the kernel's.
+    fn interrupts_a_write(&self) -> bool {
+        posix::file::is_writing_here() && atomic::descriptor(self.fd).is_some_and(|fd| !atomic::may_match(fd))
     }
 
     fn shares_a_file(&self) -> bool {

@@ -56,6 +56,19 @@ exported! { [renameat2] (
     renamed(source, target, flags, || unsafe { real::renameat2(from_folder, from, to_folder, to, flags) })
 } }
 
+/// Is one of these mapped atomically, was it, or is it named as a journal? Other files' names are the kernel's, in signal handlers too: nothing is waited
+/// for, and nothing allocated.
+fn concerns_us<const N: usize>(names: [Named; N]) -> bool {
+    atomic::concerns_us()
+        && names.into_iter().any(|named| {
+            named.at(|_, path| path.to_bytes().ends_with(b".steadfast").then_some(())).is_some()
+                || named
+                    .stat()
+                    .map(|stat| (stat.st_dev, stat.st_ino))
+                    .is_some_and(|(device, inode)| posix::file::is_known_at_a_glance(device, inode))
+        })
+}
+
 /// A file whose name the call is about to take away.
 #[derive(Clone, Copy)]
 struct Loss {
@@ -66,7 +79,7 @@ struct Loss {
 }
 
 fn removed(named: Named, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
-    if !atomic::concerns_us() {
+    if !concerns_us([named]) {
         return call();
     }
     let before = inside::errno();
@@ -84,7 +97,7 @@ fn removed(named: Named, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
 }
 
 fn renamed(from: Named, to: Named, flags: c_uint, call: impl FnOnce() -> c_int) -> c_int {
-    if !atomic::concerns_us() {
+    if !concerns_us([from, to]) {
         return call();
     }
     let loss = match inside::answer(|| prepare_rename(from, to, flags)) {

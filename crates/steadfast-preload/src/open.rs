@@ -123,6 +123,9 @@ pub(crate) fn prepare(
         rustix::fs::openat(atomic::descriptor(folder)?, path, flags, Mode::empty())
     };
     let file = file.ok()?;
+    if !atomic::may_match(file.as_fd()) {
+        return None;
+    }
     let path = atomic::path_of(file.as_fd())?;
     let path = Path::new(OsStr::from_bytes(&path));
     if !settings::get().matches(path) {

@@ -20,9 +20,10 @@ use std::ffi::c_int;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FileType, Stat};
+
+use crate::per_process::PerProcess;
 
 /// The most that a process can have by default (`fs.nr_open`). What lies above is not guarded.
 const DESCRIPTORS: usize = 1 << 20;
@@ -35,7 +36,7 @@ static TABLE: [AtomicU64; DESCRIPTORS / WORD_BITS] = [const { AtomicU64::new(0) 
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Descriptors that are to be closed.
-static LATE: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
+static LATE: PerProcess<Vec<c_int>> = PerProcess::new();
 static LATE_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "C" {
@@ -124,7 +125,7 @@ pub(crate) fn has_late() -> bool {
 
 /// The program has closed some of its own: whatever it has no record locks on any more may go now.
 pub(crate) fn settle() {
-    let mut late = LATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut late = LATE.lock();
     late.retain(|&fd| {
         if stat(fd).is_some_and(|stat| has_record_locks(&stat)) {
             return true;
@@ -151,7 +152,7 @@ extern "C" fn may_close(fd: c_int) -> c_int {
         forget(fd);
         return 1;
     }
-    LATE.lock().unwrap_or_else(PoisonError::into_inner).push(fd);
+    LATE.lock().push(fd);
     LATE_COUNT.fetch_add(1, Ordering::AcqRel);
     0
 }

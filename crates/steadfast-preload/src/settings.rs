@@ -15,7 +15,7 @@
 //! A pattern is one of the shell's, as in `case`: `*` and `?` match a `/` too.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -85,7 +85,11 @@ impl Settings {
 
     /// Are shared mappings of the file to be atomic?
     pub(crate) fn matches(&self, path: &Path) -> bool {
-        let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return false };
+        CString::new(path.as_os_str().as_bytes()).is_ok_and(|name| self.matches_name(&name))
+    }
+
+    /// The same, and allocates nothing.
+    pub(crate) fn matches_name(&self, name: &CStr) -> bool {
         self.patterns.iter().any(|pattern| {
             // SAFETY: both are C strings, which live across the call.
             let compared = unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), 0) };

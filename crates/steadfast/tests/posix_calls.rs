@@ -414,6 +414,33 @@ fn signals(map: Memory, pages: impl IntoIterator<Item = usize>) -> Vec<Option<i3
 
 const BUS: Option<i32> = Some(libc::SIGBUS);
 
+/// The largest size that a file of this process may have.
+fn limit_files(bytes: libc::rlim_t) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills in one structure.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }, 0);
+    limit.rlim_cur = bytes.min(limit.rlim_max);
+    // SAFETY: reads one structure; the other tests wait.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+}
+
+#[test]
+fn an_access_behind_a_cut_is_sigbus_once_the_cut_is_committed_that_could_not_be_at_first() {
+    let _alone = EVERYTHING.write().unwrap_or_else(PoisonError::into_inner);
+    let stage = Stage::alone();
+    let (fd, len) = (stage.file.as_fd(), |pages: usize| (pages * page()) as u64);
+    let map = stage.atomic(0..256).unwrap();
+    file::set_len(fd, len(256)).unwrap().unwrap();
+    // In a hole: it gets a block with its commit, or does not.
+    map.put(140 * page(), 1);
+    limit_files(len(128));
+    let cut = file::set_len(fd, len(150)).unwrap();
+    limit_files(libc::RLIM_INFINITY);
+    assert_eq!(cut.unwrap_err().kind(), ErrorKind::NotCommitted);
+    map.sync();
+    assert_eq!(signals(map, [149, 150, 255]), [None, BUS, BUS]);
+}
+
 /// As in the kernel's own mapping, whatever happens to the file meanwhile.
 #[test]
 fn an_access_past_the_end_of_the_file_is_sigbus() {

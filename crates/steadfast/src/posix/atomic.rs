@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use rustix::fs;
 
@@ -46,6 +46,8 @@ struct State {
     place: Option<name::Place>,
     /// The file is closed, and only the memory is left.
     is_closed: bool,
+    /// Pages were cut off. With the commit of that their addresses are free, and what belongs there is laid.
+    has_cut: bool,
 }
 
 fn images(process: &Process) -> MutexGuard<'_, HashMap<Identity, Arc<AtomicFile>>> {
@@ -75,6 +77,26 @@ pub(super) fn of(identity: Identity) -> Option<Arc<AtomicFile>> {
 /// Has any file an image? Costs one load.
 pub(super) fn any() -> bool {
     process::known().is_some_and(|process| process.image_count.load(Ordering::Acquire) != 0)
+}
+
+/// Is it among those that have an image, or went back to the kernel? Without waiting: where the lists are held for long it says no.
+pub(super) fn is_listed(identity: Identity) -> bool {
+    process::known().is_some_and(|process| {
+        glance(&process.images).is_some_and(|files| files.contains_key(&identity))
+            || glance(&process.given_back).is_some_and(|files| files.contains(&identity))
+    })
+}
+
+fn glance<T>(list: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
+        match list.try_lock() {
+            Ok(list) => return Some(list),
+            Err(TryLockError::Poisoned(list)) => return Some(list.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
 }
 
 pub(super) fn all() -> Vec<Arc<AtomicFile>> {
@@ -248,7 +270,11 @@ impl Image<'_> {
         if let Some(ticket) = self.state.ticket.take() {
             ticket.wait()?;
         }
-        self.readable(|map| map.commit_range(bytes).map(drop))
+        self.readable(|map| map.commit_range(bytes).map(drop))?;
+        if std::mem::take(&mut self.state.has_cut) {
+            tail::lay(self);
+        }
+        Ok(())
     }
 
     /// As `commit`, and captured on return.
@@ -411,10 +437,9 @@ impl Image<'_> {
                 self.writable(len..end, |map| map.write_at(len, &vec![0; end - len]))?;
             }
             self.map()?.resize(len)?;
+            self.state.has_cut = true;
         }
-        self.commit_all()?;
-        tail::lay(self);
-        Ok(())
+        self.commit_all()
     }
 
     /// Makes zeros, as far as the file goes.

@@ -87,6 +87,20 @@ pub fn plain_write(fd: BorrowedFd<'_>) -> Result<Option<PlainWrite<'_>>> {
     Ok((!is_atomic(fd)).then_some(write))
 }
 
+/// Is the calling thread in a signal handler that interrupted a [`plain_write`] of its own? Whoever maps the file that is written to waits for
+/// that, and the handler would wait for whoever maps.
+#[must_use]
+pub fn is_writing_here() -> bool {
+    in_flight::is_under_way_here()
+}
+
+/// Is a file of this device and inode mapped atomically in this process, or has it gone back to the kernel? Waits for nothing and allocates
+/// nothing, for signal handlers; where another thread maps or unmaps a file at this moment it may say `false` of any.
+#[must_use]
+pub fn is_known_at_a_glance(device: u64, inode: u64) -> bool {
+    atomic::is_listed((device, inode))
+}
+
 /// To be told before descriptors are closed, or others are put over them, through which another thread may have a [`plain_write`] under
 /// way. (Not in Rust, where a descriptor is open for as long as it is borrowed.)
 pub fn closing(descriptors: RangeInclusive<RawFd>) {

@@ -78,6 +78,8 @@ static FIRST: AtomicPtr<Head> = AtomicPtr::new(ptr::null_mut());
 thread_local! {
     // `const`, and nothing to drop: no allocation. Its address is the thread's name.
     static LAST: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    /// Writes of this thread that are published.
+    static COUNT: Cell<u32> = const { Cell::new(0) };
 }
 
 /// The calling thread, and the slot that it had last.
@@ -161,12 +163,14 @@ impl<'fd> PlainWrite<'fd> {
             .source_io(std::io::Error::from_raw_os_error(libc::ENOMEM))
             .advice("let the process have more memory, or more mappings (vm.max_map_count)"));
         }
+        COUNT.set(COUNT.get().wrapping_add(1));
         Ok(PlainWrite { slot, marker: PhantomData })
     }
 }
 
 impl Drop for PlainWrite<'_> {
     fn drop(&mut self) {
+        COUNT.set(COUNT.get().wrapping_sub(1));
         let Some(slot) = self.slot else { return };
         // A child that was forked by a signal handler in the midst of the write finds the slot wiped, and perhaps another's.
         if slot.owner.load(Ordering::Relaxed) != thread().0 {
@@ -178,6 +182,11 @@ impl Drop for PlainWrite<'_> {
         }
         slot.owner.store(0, Ordering::Release);
     }
+}
+
+/// Has the calling thread a write under way? Then it is in a signal handler that interrupted it.
+pub(super) fn is_under_way_here() -> bool {
+    COUNT.get() != 0
 }
 
 /// A free slot, this thread's from here on. A signal handler in the midst of this takes another one.

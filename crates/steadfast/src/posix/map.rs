@@ -347,7 +347,7 @@ fn give_back(file: &AtomicFile, why: Why) -> Result<()> {
     }
     let windows = file.windows();
     {
-        let memory: Vec<_> = windows.iter().map(|(memory, _)| memory.clone()).collect();
+        let memory: Vec<_> = windows.iter().map(|(memory, window)| (memory.clone(), window.prot)).collect();
         // SAFETY: the windows are mapped, and a thread that stores to them can wait.
         let frozen = unsafe { freeze::freeze(&memory) };
         let closed = match &frozen {

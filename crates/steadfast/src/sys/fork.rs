@@ -40,13 +40,11 @@ impl Birth {
     }
 
     /// The process as one number.
-    #[cfg(feature = "guard")]
     pub(crate) fn token(self) -> u64 {
         self.pid.map_or(self.generation, |pid| pid as u64)
     }
 
     /// Was the token made in another process than this one? Async-signal-safe.
-    #[cfg(feature = "guard")]
     pub(crate) fn is_another(token: u64) -> bool {
         match PAGE.get() {
             None => false,

@@ -3,6 +3,9 @@
 //! The pages are made read-only; a thread that stores to them faults, and waits in a SIGSEGV handler until they may be stored to again,
 //! or are something else. Then its store is made.
 //!
+//! A child that is forked meanwhile has a copy of the memory, read-only as it is, and nobody there who would make it writable again: the
+//! first store of the child does so, and its first freeze.
+//!
 //! # Safety
 //!
 //! This file is trusted with a SIGSEGV handler, which touches atomics and sleeps, and with the protection of memory that its caller
@@ -12,14 +15,21 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use rustix::mm::MprotectFlags;
 
 use super::address;
+use super::fork::Birth;
 
-/// One at a time.
-static ONE: Mutex<()> = Mutex::new(());
-static IS_FROZEN: AtomicBool = AtomicBool::new(false);
+/// Memory, and what a program may do with it.
+type Access = (Range<usize>, c_int);
+
+/// The process that freezes: one thread of it at a time. 0: nobody does. A child finds its parent's number here, and takes the place over.
+static FREEZER: AtomicU64 = AtomicU64::new(0);
+/// What is frozen; null while nothing is. Stored and freed by the freezer, and looked into by children only, which never free it.
+static FROZEN: AtomicPtr<Vec<Access>> = AtomicPtr::new(ptr::null_mut());
 /// What is frozen, or was last.
 static START: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
@@ -27,7 +37,7 @@ static END: AtomicUsize = AtomicUsize::new(0);
 static LATE_UNTIL_MS: AtomicU64 = AtomicU64::new(0);
 const LATE_MS: u64 = 1_000;
 
-/// Whoever was asked before, as the kernel told. Written under `ONE`, before the handler can be called.
+/// Whoever was asked before, as the kernel told. Written by the freezer, before the handler can be called.
 static mut BEFORE: libc::sigaction = EMPTY;
 // SAFETY: a structure of numbers, of which all zeros are a value (`SIG_DFL`, no flags).
 const EMPTY: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -36,28 +46,64 @@ const EMPTY: libc::sigaction = unsafe { std::mem::zeroed() };
 pub(crate) struct Frozen {
     /// The signals that the thread let through before: a handler of the program's that stores there would wait for itself.
     signals: libc::sigset_t,
-    _one: MutexGuard<'static, ()>,
 }
 
-/// Freezes the memory.
+/// Freezes the memory. What a program may do there is what a child that is forked meanwhile may do to its copy.
 ///
 /// # Safety
 ///
 /// It is mapped and readable, and whoever stores to it can wait.
-pub(crate) unsafe fn freeze(memory: &[Range<usize>]) -> io::Result<Frozen> {
-    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    install()?;
+pub(crate) unsafe fn freeze(memory: &[Access]) -> io::Result<Frozen> {
+    let list = Box::new(memory.to_vec());
+    let birth = Birth::here();
     let signals = set_signals(None)?;
+    become_freezer(birth.token());
+    let frozen = Frozen { signals };
+    install()?;
     // Whatever lies between them does not fault.
-    START.store(memory.iter().map(|part| part.start).min().unwrap_or(0), Ordering::SeqCst);
-    END.store(memory.iter().map(|part| part.end).max().unwrap_or(0), Ordering::SeqCst);
-    IS_FROZEN.store(true, Ordering::SeqCst);
-    let frozen = Frozen { signals, _one: one };
-    for part in memory {
+    START.store(memory.iter().map(|(part, _)| part.start).min().unwrap_or(0), Ordering::SeqCst);
+    END.store(memory.iter().map(|(part, _)| part.end).max().unwrap_or(0), Ordering::SeqCst);
+    FROZEN.store(Box::into_raw(list), Ordering::SeqCst);
+    for (part, _) in memory {
         // SAFETY: passed on; a store that comes from here on waits.
         unsafe { address::mprotect(part, libc::PROT_READ)? };
     }
     Ok(frozen)
+}
+
+/// Once no other thread of this process is. With every signal blocked: a handler of this thread's would wait for itself.
+fn become_freezer(me: u64) {
+    loop {
+        let freezer = FREEZER.load(Ordering::SeqCst);
+        if freezer != 0 && Birth::is_another(freezer) {
+            thaw_copy(freezer);
+        } else if freezer != 0 {
+            nap();
+        } else if FREEZER.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            return;
+        }
+    }
+}
+
+/// In a child: what the parent had frozen when it was forked is the child's to store to. Async-signal-safe.
+fn thaw_copy(parent: u64) {
+    let list = FROZEN.load(Ordering::SeqCst);
+    // SAFETY: null, or a list of the parent's, which nobody frees in this process.
+    let frozen = unsafe { list.as_ref() };
+    for (part, access) in frozen.into_iter().flatten() {
+        let access = MprotectFlags::from_bits_retain(*access as u32);
+        // By the kernel's own call: that of the C library may be another's who stands before it, and takes locks.
+        // SAFETY: the program's own memory, with the access that it asked for. Where it has unmapped some of it, that stays as it is.
+        let _ = unsafe { rustix::mm::mprotect(part.start as *mut c_void, part.len(), access) };
+    }
+    // Another thread of the child may be done before. The list goes with the process.
+    let _ = FROZEN.compare_exchange(list, ptr::null_mut(), Ordering::SeqCst, Ordering::SeqCst);
+    let _ = FREEZER.compare_exchange(parent, 0, Ordering::SeqCst, Ordering::SeqCst);
+}
+
+/// Async-signal-safe.
+fn nap() {
+    let _woken = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000 });
 }
 
 /// Which signals wait in this thread: all, or these. Which did before.
@@ -74,7 +120,7 @@ fn set_signals(only: Option<&libc::sigset_t>) -> io::Result<libc::sigset_t> {
     }
 }
 
-/// Sees to it that the handler is asked first. Under `ONE`.
+/// Sees to it that the handler is asked first. By the freezer.
 fn install() -> io::Result<()> {
     let mut action = EMPTY;
     action.sa_sigaction = wait as *const () as usize;
@@ -88,7 +134,7 @@ fn install() -> io::Result<()> {
     if now.sa_sigaction == action.sa_sigaction {
         return Ok(());
     }
-    // SAFETY: `ONE` is held, and the handler that reads it is not installed.
+    // SAFETY: there is one freezer, and the handler that reads it is not installed.
     unsafe { BEFORE = now };
     // SAFETY: the structure lives across the call; the handler keeps to what one may do.
     match unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()) } {
@@ -100,7 +146,12 @@ fn install() -> io::Result<()> {
 impl Drop for Frozen {
     fn drop(&mut self) {
         LATE_UNTIL_MS.store(now_ms() + LATE_MS, Ordering::SeqCst);
-        IS_FROZEN.store(false, Ordering::SeqCst);
+        let list = FROZEN.swap(ptr::null_mut(), Ordering::SeqCst);
+        if !list.is_null() {
+            // SAFETY: of `freeze`, in this process, where nobody else looks into it.
+            drop(unsafe { Box::from_raw(list) });
+        }
+        FREEZER.store(0, Ordering::SeqCst);
         if let Err(error) = set_signals(Some(&self.signals)) {
             log::error!("signals stay blocked: {error}");
         }
@@ -113,15 +164,24 @@ fn now_ms() -> u64 {
     now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
 }
 
+fn is_frozen() -> bool {
+    !FROZEN.load(Ordering::SeqCst).is_null()
+}
+
 extern "C" fn wait(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO a whole structure.
     let what = unsafe { *info };
     // SAFETY: a SIGSEGV that the kernel raised carries an address; of one that was sent this is some number.
     let at = unsafe { what.si_addr() } as usize;
     let is_ours = what.si_code > 0 && START.load(Ordering::SeqCst) <= at && at < END.load(Ordering::SeqCst);
-    if is_ours && IS_FROZEN.load(Ordering::SeqCst) {
-        while IS_FROZEN.load(Ordering::SeqCst) {
-            let _woken = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000 });
+    if is_ours && is_frozen() {
+        let freezer = FREEZER.load(Ordering::SeqCst);
+        if freezer != 0 && Birth::is_another(freezer) {
+            thaw_copy(freezer);
+            return;
+        }
+        while is_frozen() {
+            nap();
         }
         return;
     }
@@ -158,7 +218,7 @@ mod tests {
     /// A program's handler that stores. Where that would wait for the very thread that it interrupted, it only says that it was called.
     extern "C" fn store(_signal: c_int) {
         CALLS.fetch_add(1, Ordering::SeqCst);
-        if !IS_FROZEN.load(Ordering::SeqCst) {
+        if !is_frozen() {
             let at = MEMORY.load(Ordering::SeqCst) as *mut u8;
             // SAFETY: mapped by the test, and not frozen.
             unsafe { at.write_volatile(1) };
@@ -179,7 +239,7 @@ mod tests {
         assert_eq!(unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()) }, 0);
 
         // SAFETY: mapped above, and nobody stores to it but the handler.
-        let frozen = unsafe { freeze(std::slice::from_ref(&memory)) }.unwrap();
+        let frozen = unsafe { freeze(&[(memory.clone(), both)]) }.unwrap();
         // SAFETY: to this thread.
         assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
         assert_eq!(CALLS.load(Ordering::SeqCst), 0, "it would wait for itself");
@@ -191,5 +251,75 @@ mod tests {
         assert_eq!(unsafe { (at as *const u8).read_volatile() }, 1);
         // SAFETY: nobody uses it any more.
         unsafe { address::munmap(&memory) }.unwrap();
+    }
+
+    /// The status of a child that is forked by another thread, whose signals come through.
+    fn forked(child: impl FnOnce() -> bool + Send) -> c_int {
+        std::thread::scope(|scope| {
+            let forker = scope.spawn(|| {
+                // SAFETY: what the child does is this file's, and at most it allocates, which the C library keeps possible.
+                let pid = unsafe { libc::fork() };
+                if pid == 0 {
+                    // The thread was made with the freezer's own signals blocked.
+                    // SAFETY: a structure of numbers, of which all zeros are a value: no signal.
+                    let none = unsafe { std::mem::zeroed::<libc::sigset_t>() };
+                    drop(set_signals(Some(&none)));
+                    // SAFETY: one that hangs ends itself.
+                    unsafe { libc::alarm(20) };
+                    let status = if child() { 0 } else { 1 };
+                    // SAFETY: the child's end.
+                    unsafe { libc::_exit(status) };
+                }
+                let mut status = 0;
+                // SAFETY: this thread's own child, and a number of this frame.
+                assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+                status
+            });
+            forker.join().unwrap()
+        })
+    }
+
+    const BOTH: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+    fn mapped() -> Range<usize> {
+        let (len, flags) = (super::super::page_size(), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: anywhere.
+        let at = unsafe { address::mmap(0, len, BOTH, flags, -1, 0) }.unwrap();
+        at..at + len
+    }
+
+    /// The status of a child that is forked while this is frozen.
+    fn forked_from_frozen(memory: &Range<usize>, child: impl FnOnce() -> bool + Send) -> c_int {
+        // SAFETY: of `mapped`; nobody in this process stores to it.
+        let frozen = unsafe { freeze(&[(memory.clone(), BOTH)]) }.unwrap();
+        let status = forked(child);
+        // SAFETY: the test's own.
+        unsafe { address::mprotect(memory, BOTH) }.unwrap();
+        drop(frozen);
+        status
+    }
+
+    #[test]
+    fn a_child_that_is_forked_while_memory_is_frozen_stores_to_its_copy() {
+        let memory = mapped();
+        let status = forked_from_frozen(&memory, || {
+            // SAFETY: of `mapped`.
+            unsafe { (memory.start as *mut u8).write_volatile(1) };
+            true
+        });
+        assert_eq!(status, 0, "it was copied with nobody to thaw it");
+    }
+
+    #[test]
+    fn a_child_that_is_forked_while_memory_is_frozen_freezes_its_own() {
+        let (memory, own) = (mapped(), mapped());
+        let status = forked_from_frozen(&memory, || {
+            // SAFETY: of `mapped`, and the child has one thread.
+            let Ok(_frozen) = (unsafe { freeze(&[(own.clone(), BOTH)]) }) else { return false };
+            // SAFETY: of `mapped`, and not what is frozen here.
+            unsafe { (memory.start as *mut u8).write_volatile(1) };
+            true
+        });
+        assert_eq!(status, 0, "a thread of its parent's holds what was copied");
     }
 }
