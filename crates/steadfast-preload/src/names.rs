@@ -64,8 +64,7 @@ fn concerns_us<const N: usize>(names: [Named; N]) -> bool {
             named.at(|_, path| path.to_bytes().ends_with(b".steadfast").then_some(())).is_some()
                 || named
                     .stat()
-                    .map(|stat| (stat.st_dev, stat.st_ino))
-                    .is_some_and(|(device, inode)| posix::file::is_known_at_a_glance(device, inode))
+                    .is_some_and(|stat| posix::file::is_known_at_a_glance(stat.st_dev, stat.st_ino))
         })
 }
 
