@@ -72,10 +72,6 @@ impl CachedFile {
             fs::fdatasync(fd).map_err(|error| Error::from_io("sync", error.into()).path(self.path()))?;
         }
         self.advise(&range, fs::Advice::DontNeed)?;
-        // Pages that wait in a processor's own list for the next look of the kernel's stay the first time.
-        if self.count(&range).resident.is_none_or(|resident| resident > 0) {
-            self.advise(&range, fs::Advice::DontNeed)?;
-        }
         Ok(Evicted { before, after: self.count(&range) })
     }
 }
