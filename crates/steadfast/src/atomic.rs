@@ -27,6 +27,7 @@ pub use tracker::Tracker;
 use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kept::Kept;
 use crate::range;
 use crate::store::{CommitId, CommitTicket, Flush, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
@@ -84,6 +85,8 @@ pub struct AtomicMapping {
     lent_whole: bool,
     /// A raw pointer was handed out: stores may come at any time, so every commit asks.
     lent_raw: bool,
+    /// Where what changed is put together.
+    captured_bytes: Kept,
     /// The last checkpoint after which private copies of a view were given back.
     given_back: CommitId,
     /// Why memory and store may no longer agree, if so.
@@ -124,6 +127,7 @@ impl AtomicMapping {
             declared: Declared::default(),
             lent_whole: false,
             lent_raw: false,
+            captured_bytes: Kept::default(),
             given_back: CommitId::default(),
             latched: None,
             birth: Birth::here(),
@@ -327,6 +331,7 @@ impl AtomicMapping {
         let is_left = !left.is_empty();
         let folded =
             self.working.fold(&*self.store, &batch, committed_len, &captured.copies, left, self.lent_raw);
+        captured.give_back(&mut self.captured_bytes);
         self.declared.clear();
         self.lent_whole = is_left;
         self.len_min = self.len;

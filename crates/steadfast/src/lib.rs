@@ -38,6 +38,7 @@ mod error;
 pub mod fault;
 mod holder;
 mod journal;
+mod kept;
 #[cfg(feature = "knockout")]
 pub mod knockout;
 #[cfg(not(feature = "knockout"))]

@@ -11,10 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use super::AtomicMapping;
 use super::compare::differences;
 use super::declared::EXTENT_BYTES_MAX;
-use super::second_thread::{alone, in_pieces};
+use super::second_thread::in_pieces;
 use super::tracker::normalise;
 use crate::batch::Extent;
 use crate::error::{Error, Result};
+use crate::kept::Kept;
 use crate::sys;
 use crate::sys::buffer::Buffer;
 use crate::sys::prefetch::prefetch;
@@ -25,6 +26,8 @@ const PIECE_PAGES: usize = 64;
 const SHARED_PIECES_MIN: usize = 16;
 /// After so many pages in a row that differ throughout, as many are recorded whole before one is compared again.
 const ALIKE_PAGES: usize = 8;
+/// So many bytes are copied at once: they are still in the processor's cache when they are compared.
+const COPIED_BYTES_MAX: usize = 64 << 10;
 /// A page in more pieces than this is recorded whole: each piece costs more at the checkpoint than the bytes it saves.
 const PIECES_MAX: usize = 32;
 
@@ -76,12 +79,24 @@ impl Captured {
         }
     }
 
-    /// Puts pieces one behind the other.
-    fn join(mut pieces: Vec<Capture>) -> io::Result<Captured> {
-        if pieces.len() <= 1 {
-            let Capture { extents, bytes, copies } = pieces.pop().unwrap_or_default();
-            return Ok(Captured { extents, bytes: Bytes::Few(bytes), copies, left: Vec::new() });
+    /// One piece is all of it.
+    fn of(piece: Capture) -> Captured {
+        let Capture { extents, bytes, copies } = piece;
+        Captured { extents, bytes: Bytes::Few(bytes), copies, left: Vec::new() }
+    }
+
+    /// Its memory, for the next one.
+    pub(super) fn give_back(self, kept: &mut Kept) {
+        if let Bytes::Few(bytes) = self.bytes
+            && bytes.capacity() > 0
+        {
+            let used_bytes = bytes.len();
+            kept.put_back(bytes, used_bytes);
         }
+    }
+
+    /// Puts pieces one behind the other.
+    fn join(pieces: Vec<Capture>) -> io::Result<Captured> {
         let mut joined = Captured {
             bytes: Bytes::zeros(pieces.iter().map(|piece| piece.bytes.len()).sum())?,
             ..Captured::default()
@@ -203,21 +218,36 @@ impl AtomicMapping {
             log::debug!("pages are recorded whole: {error}");
         }
         let (runs, pieces) = in_pieces_of(runs, self.len, PIECE_PAGES * page);
+        // Another thread that was awake makes the kernel slower at protecting pages; it must be worth that.
+        let captured = if pieces.len() < SHARED_PIECES_MIN {
+            let mut bytes = self.captured_bytes.take();
+            bytes.clear();
+            let all = Capture { bytes, ..Capture::default() };
+            Captured::of(self.capture_runs(all, &runs, committed_end)?)
+        } else {
+            self.capture_shared(&runs, &pieces, committed_end)?
+        };
+        self.refuse_any_damage("commit")?;
+        Ok(Captured { left, ..captured })
+    }
+
+    /// Together with a second thread, if that has time.
+    fn capture_shared(
+        &self,
+        runs: &[Range<usize>],
+        pieces: &[Range<usize>],
+        committed_end: usize,
+    ) -> Result<Captured> {
         let captured: Vec<Mutex<Result<Capture>>> =
             pieces.iter().map(|_| Mutex::new(Ok(Capture::default()))).collect();
-        // Another thread that was awake makes the kernel slower at protecting pages; it must be worth that.
-        let share = if pieces.len() >= SHARED_PIECES_MIN { in_pieces } else { alone };
-        share(pieces.len(), &|index| {
-            let piece = self.capture_runs(&runs[pieces[index].clone()], committed_end);
+        in_pieces(pieces.len(), &|index| {
+            let piece = self.capture_runs(Capture::default(), &runs[pieces[index].clone()], committed_end);
             *captured[index].lock().unwrap_or_else(PoisonError::into_inner) = piece;
         });
         let captured =
             captured.into_iter().map(|piece| piece.into_inner().unwrap_or_else(PoisonError::into_inner));
         let captured = captured.collect::<Result<_>>()?;
-        self.refuse_any_damage("commit")?;
-        let joined = Captured::join(captured)
-            .map_err(|error| Error::from_io("commit", error).path(self.store.path()))?;
-        Ok(Captured { left, ..joined })
+        Captured::join(captured).map_err(|error| Error::from_io("commit", error).path(self.store.path()))
     }
 
     /// Every page that was stored to since the last commit, whole: what the store keeps is not looked at, since a try that failed may have
@@ -229,27 +259,34 @@ impl AtomicMapping {
         let mut runs = self.working.changed.clone();
         runs.extend(self.declared.pages());
         normalise(&mut runs);
-        let mut capture = Capture::default();
-        let mut copy = Vec::new();
+        let (mut capture, mut copy) = (Capture::default(), Vec::new());
         for run in inside(&runs, &(0..self.len)) {
             self.copy_run(&run, &mut copy)?;
             capture.push(run.start, &copy);
         }
         self.refuse_any_damage("close")?;
-        Captured::join(vec![capture]).map_err(|error| Error::from_io("close", error).path(self.store.path()))
+        Ok(Captured::of(capture))
     }
 
-    fn capture_runs(&self, runs: &[Range<usize>], committed_end: usize) -> Result<Capture> {
+    fn capture_runs(
+        &self,
+        mut capture: Capture,
+        runs: &[Range<usize>],
+        committed_end: usize,
+    ) -> Result<Capture> {
         let page = sys::page_size();
-        let mut capture = Capture::default();
         let mut closeness = Closeness::default();
-        let mut copy = Vec::new();
+        // Where stores may come at any time, what is compared is a copy that no longer changes, and no reference is made to the memory
+        // itself.
+        let (mut copy, mut copied, mut copied_to) = (Vec::new(), 0..0, 0);
         for (index, run) in runs.iter().enumerate() {
             let bytes = if self.lent_raw {
-                // Stores may come at any time: what is compared is a copy that no longer changes, and no reference is made to the
-                // memory itself.
-                self.copy_run(run, &mut copy)?;
-                &*copy
+                if index == copied_to {
+                    copied = 0..0;
+                    copied_to += self.copy_runs(&runs[index..], &mut copy)?;
+                }
+                copied = copied.end..copied.end + run.len();
+                &copy[copied.clone()]
             } else {
                 &self.working.bytes(self.len)[run.clone()]
             };
@@ -283,6 +320,28 @@ impl AtomicMapping {
             }
         }
         Ok(capture)
+    }
+
+    /// The first runs as they are now, one behind the other: how many.
+    fn copy_runs(&self, runs: &[Range<usize>], copy: &mut Vec<u8>) -> Result<usize> {
+        let mut bytes = 0;
+        let fits = |run: &&Range<usize>| {
+            bytes += run.len();
+            bytes <= COPIED_BYTES_MAX
+        };
+        let first = &runs[..runs.iter().take_while(fits).count().max(1)];
+        copy.resize(first.iter().map(ExactSizeIterator::len).sum(), 0);
+        if self.working.copy_parts(first, copy).is_err() {
+            // One by one it is known whose page it is.
+            let mut run_copy = Vec::new();
+            let mut at = 0;
+            for run in first {
+                self.copy_run(run, &mut run_copy)?;
+                copy[at..at + run.len()].copy_from_slice(&run_copy);
+                at += run.len();
+            }
+        }
+        Ok(first.len())
     }
 
     /// A run as it is now.

@@ -148,11 +148,6 @@ pub(super) fn in_pieces(count: usize, piece: &(dyn Fn(usize) + Sync)) {
     assert!(!second.settle(), "a piece of a search panicked on the other thread");
 }
 
-/// The same on this thread only.
-pub(super) fn alone(count: usize, piece: &(dyn Fn(usize) + Sync)) {
-    (0..count).for_each(piece);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -228,6 +228,11 @@ impl Working {
         self.region.read(offset, to, Route::Fastest)
     }
 
+    /// The same for several parts, one behind the other.
+    pub(super) fn copy_parts(&self, parts: &[Range<usize>], to: &mut [u8]) -> io::Result<()> {
+        self.region.read_parts(parts, to)
+    }
+
     /// Copies `from` to `offset`, although others may look and store at the same time: the kernel does it.
     pub(super) fn copy_from(&mut self, offset: usize, from: &[u8]) -> io::Result<()> {
         self.region.write(offset, from, Route::Fastest)

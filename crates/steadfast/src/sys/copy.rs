@@ -18,6 +18,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +26,9 @@ use super::region::Region;
 
 /// Bytes that go through the memfd at a time: bounds its memory.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// So many parts are copied in one call (IOV_MAX).
+const PARTS_MAX: usize = 1024;
 
 /// Set once `process_vm_readv` was refused outright, so that it is not asked again.
 static REFUSED: AtomicBool = AtomicBool::new(false);
@@ -45,6 +49,44 @@ impl Region {
         self.within(at, to.len());
         // SAFETY: `to` is writable memory that is ours alone; bytes are valid for any content.
         unsafe { copy(self.address(at), to.as_mut_ptr(), to.len(), route) }
+    }
+
+    /// Copies several parts into `to`, which is as long as all of them, one behind the other: in one call where that is to be had. An error
+    /// says nothing about how far it came.
+    pub(crate) fn read_parts(&self, parts: &[Range<usize>], to: &mut [u8]) -> io::Result<()> {
+        let len: usize = parts.iter().map(ExactSizeIterator::len).sum();
+        assert_eq!(len, to.len(), "parts of another length");
+        parts.iter().for_each(|part| self.within(part.start, part.len()));
+        if parts.len() > 1 && parts.len() <= PARTS_MAX && !REFUSED.load(Ordering::Relaxed) {
+            let remote: Vec<_> = parts
+                .iter()
+                .map(|part| libc::iovec { iov_base: self.address(part.start).cast(), iov_len: part.len() })
+                .collect();
+            let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: len };
+            let me = rustix::process::getpid().as_raw_nonzero().get();
+            // SAFETY: the kernel checks every page of both sides itself; `to` is the caller's alone, the other side is only read, and
+            // all descriptions live across the call.
+            let count = unsafe {
+                libc::process_vm_readv(
+                    me,
+                    &raw const local,
+                    1,
+                    remote.as_ptr(),
+                    remote.len() as libc::c_ulong,
+                    0,
+                )
+            };
+            if usize::try_from(count) == Ok(len) {
+                return Ok(());
+            }
+        }
+        let mut rest = to;
+        for part in parts {
+            let (these, others) = rest.split_at_mut(part.len());
+            self.read(part.start, these, Route::Fastest)?;
+            rest = others;
+        }
+        Ok(())
     }
 
     /// Copies `from` to the bytes at `at`. After an error a part from the start may have been written.
@@ -223,6 +265,31 @@ mod tests {
                 let error = region.write(at, &[1; 6], route).unwrap_err();
                 assert_eq!(error.raw_os_error(), Some(libc::EFAULT), "{route:?} write at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn parts_come_one_behind_the_other_and_a_hole_in_any_is_efault() {
+        let page = crate::sys::page_size();
+        let mut region = Region::reserve(4 * page).unwrap();
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        region.place_anonymous(0..3 * page, access, MapFlags::PRIVATE).unwrap();
+        let bytes: Vec<u8> = (0..3 * page).map(|at| (at / 3) as u8).collect();
+        region.write(0, &bytes, Route::Fastest).unwrap();
+        let few = vec![2 * page..2 * page + 7, 5..5, 0..page, page - 1..page + 1];
+        // More than one call takes.
+        let many: Vec<_> = (0..2 * PARTS_MAX).map(|part| part..part + 2).collect();
+        for parts in [few, many, Vec::new()] {
+            let want: Vec<u8> = parts.iter().flat_map(|part| bytes[part.clone()].to_vec()).collect();
+            let mut found = vec![0; want.len()];
+            region.read_parts(&parts, &mut found).unwrap();
+            assert!(found == want);
+        }
+        for hole in 0..3 {
+            let mut parts = vec![0..8, 8..16, 16..24];
+            parts[hole] = 3 * page - 4..3 * page + 4;
+            let error = region.read_parts(&parts, &mut [0; 24]).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EFAULT), "{hole}");
         }
     }
 
