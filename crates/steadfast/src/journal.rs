@@ -19,6 +19,7 @@ use zerocopy::IntoBytes;
 
 use crate::batch::{Batch, Extent};
 use crate::disk::{DiskFile, SyncPoint};
+use crate::kept::Kept;
 use crate::knockout::{holds, sync};
 use format::{
     Anchor, BLOCK_BYTES, BodyCheck, EXTENT_BYTES, ExtentEntry, FileHeader, RECORD_HEADER_BYTES, RecordFields,
@@ -146,10 +147,8 @@ pub(crate) struct Journal {
     written_bytes: [u64; 2],
     /// The half that takes no more records and waits for its checkpoint. Its records are older than all others.
     sealed: Option<Sealed>,
-    /// Make records durable past the page cache, where the file can.
-    direct: bool,
-    /// Where a record is put together; kept, so that a small commit allocates nothing.
-    blocks: Vec<u8>,
+    /// Where a record is put together.
+    blocks: Kept,
 }
 
 /// A half whose records are complete: what the anchor will say once they are in the data file.
@@ -167,8 +166,6 @@ pub(crate) struct Sealed {
 /// Records up to this size are put together in memory and written as one; copying larger ones costs more than a vectored
 /// write saves.
 const ASSEMBLED_BYTES_MAX: u64 = 4 << 20;
-/// The memory for it is kept up to this size.
-const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Journal {
     pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
@@ -197,16 +194,6 @@ impl Journal {
 
     pub(crate) fn sealed(&self) -> Option<Sealed> {
         self.sealed
-    }
-
-    /// Chooses whether records are made durable past the page cache.
-    pub(crate) fn set_direct(&mut self, direct: bool) {
-        self.direct = direct;
-    }
-
-    /// Are records made durable past the page cache?
-    pub(crate) fn is_direct(&self) -> bool {
-        self.direct
     }
 
     /// Is the half that takes records more than half full?
@@ -250,14 +237,14 @@ impl Journal {
         self.put(id, batch, durable_through, |file, parts, position| file.write_at(parts, position))
     }
 
-    /// Writes a record for commit `id` and makes it durable, in one call where the system has one. All before it are durable.
+    /// Writes a record for commit `id` and makes it durable, past the page cache and in one call where the system has that. All before it
+    /// are durable.
     ///
     /// After an error the journal is to be given up, as after `append`.
     pub(crate) fn append_durably(&mut self, id: u64, batch: &Batch<'_>) -> io::Result<Placed> {
         debug_assert_eq!(self.durable, self.last, "only the new record is made durable");
-        let direct = self.direct;
         let placed = self.put(id, batch, self.durable, |file, parts, position| match parts {
-            [blocks] if direct => sync!(
+            [blocks] => sync!(
                 "record: written durably",
                 file.write_durably(blocks, position, SyncPoint::Record),
                 or file.write_at(parts, position)
@@ -297,13 +284,11 @@ impl Journal {
             self.written_bytes[half].max(position + padded - self.header.half_start(half));
         // Whole blocks, in one call: no block that holds another record is touched, and no page is read to be filled up.
         let header = if padded <= ASSEMBLED_BYTES_MAX {
-            let mut buffer = std::mem::take(&mut self.blocks);
+            let mut buffer = self.blocks.take();
             let blocks = aligned(&mut buffer, padded as usize);
             let header = assemble(blocks, &self.header, &fields, batch);
             let written = write(&*self.file, &[blocks], position);
-            if buffer.len() <= KEPT_BYTES_MAX {
-                self.blocks = buffer;
-            }
+            self.blocks.put_back(buffer, padded as usize);
             written?;
             header
         } else {
@@ -407,11 +392,8 @@ impl Journal {
         });
         scrub::overwrite(&*self.file, written.into_iter().filter(|range| !range.is_empty()))?;
         self.written_bytes = [0; 2];
-        if self.direct {
-            // no switch: cached pages would be in the way of direct I/O, and nothing else
-            self.file.drop_clean_pages()?;
-        }
-        Ok(())
+        // no switch: cached pages would be in the way of direct I/O, and nothing else
+        self.file.drop_clean_pages()
     }
 
     /// The data file durably holds every record through `through`, but the anchor could not say so: the journal that replaces
@@ -429,23 +411,18 @@ impl Journal {
     ) -> io::Result<()> {
         let sequence = self.anchor_sequence + 1;
         let anchor = Anchor::new(&self.header, sequence, through, position, predecessor, data_len);
-        if self.direct {
-            let mut buffer = std::mem::take(&mut self.blocks);
-            let block = aligned(&mut buffer, BLOCK_BYTES as usize);
-            block.fill(0);
-            block[..size_of::<Anchor>()].copy_from_slice(anchor.as_bytes());
-            let at = Anchor::slot(sequence);
-            let written = sync!(
-                "anchor: written durably",
-                self.file.write_durably(block, at, SyncPoint::Anchor),
-                or self.file.write_at(&[block], at)
-            );
-            self.blocks = buffer;
-            written?;
-        } else {
-            self.write_anchor(&anchor)?;
-            sync!("anchor: flushed", self.file.sync_data(SyncPoint::Anchor))?;
-        }
+        let mut buffer = self.blocks.take();
+        let block = aligned(&mut buffer, BLOCK_BYTES as usize);
+        block.fill(0);
+        block[..size_of::<Anchor>()].copy_from_slice(anchor.as_bytes());
+        let at = Anchor::slot(sequence);
+        let written = sync!(
+            "anchor: written durably",
+            self.file.write_durably(block, at, SyncPoint::Anchor),
+            or self.file.write_at(&[block], at)
+        );
+        self.blocks.put_back(buffer, BLOCK_BYTES as usize);
+        written?;
         self.anchor_sequence = sequence;
         self.checkpointed_through = through;
         Ok(())

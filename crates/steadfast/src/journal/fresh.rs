@@ -15,6 +15,7 @@ use super::scrub::{overwrite_unread, write_zeros};
 use super::{Journal, Placed};
 use crate::batch::Batch;
 use crate::disk::{Access, Disk, DiskFile, SyncPoint};
+use crate::kept::Kept;
 use crate::knockout::{step, sync};
 use crate::names;
 
@@ -97,8 +98,7 @@ pub(crate) fn establish(
             used_bytes: [0; 2],
             written_bytes: [0; 2],
             sealed: None,
-            direct: false,
-            blocks: Vec::new(),
+            blocks: Kept::default(),
         };
         step!("fresh: its anchor", journal.write_anchor(&anchor))?;
         // All of them are durable before the journal has its name: a record missing later is corruption, not a torn tail.

@@ -34,7 +34,7 @@ impl Locked<'_> {
 
     fn checkpoint_here(&mut self) {
         if let Some(mut job) = self.begin_checkpoint() {
-            self.checkpoint = Checkpoint::Running;
+            self.checkpoint = Checkpoint::Running { writes: !job.only_syncs };
             let written = job.run(|| true);
             self.end_checkpoint(job.end(), written);
         } else if let Checkpoint::Asked = self.checkpoint {
@@ -104,7 +104,7 @@ fn checkpoint_when_asked(shared: &Arc<Shared>) {
         if let Checkpoint::Asked = locked.checkpoint {
             match locked.begin_checkpoint() {
                 Some(mut job) => {
-                    locked.checkpoint = Checkpoint::Running;
+                    locked.checkpoint = Checkpoint::Running { writes: !job.only_syncs };
                     let (end, written) = locked.unlocked(|| {
                         let written = run(shared, &mut job);
                         let end = job.end();
@@ -130,7 +130,7 @@ fn checkpoint_when_asked(shared: &Arc<Shared>) {
 }
 
 /// The whole of it, at idle priority until somebody is in a hurry.
-fn run(shared: &Shared, job: &mut Job) -> std::io::Result<bool> {
+fn run(shared: &Shared, job: &mut Job<'_>) -> std::io::Result<bool> {
     let mut yielding = true;
     let written = job.run(|| {
         if yielding && shared.urgent.load(Ordering::Relaxed) {

@@ -5,7 +5,8 @@
 //!
 //! Usually one runs in the background as soon as a half of the journal is sealed, over the records of that half. Three things
 //! are done with all records and while the owner waits: a checkpoint that makes the file shorter (a `view` may have it mapped),
-//! one that was asked for by name, and one after a failure.
+//! one that was asked for by name, and one after a failure. With `publish` the page cache shows the records already: what is left in the
+//! background is the sync.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use super::image::{Image, Recorded};
 use super::job::{End, Job, OtherLength, Stage};
 use super::mark::Mark;
 use super::state::{Checkpoint, Locked, Pace};
+use crate::batch::Batch;
 use crate::disk::SyncPoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
-use crate::knockout::{not_yet, step, sync};
+use crate::knockout::{holds, not_yet, step, sync};
 
 impl Locked<'_> {
     /// Brings every commit into the data file and empties the journal. On an error the commits stay in the journal.
@@ -35,6 +37,10 @@ impl Locked<'_> {
         step!("checkpoint: blocks behind a cut are given back", self.reserved.remove(behind));
         let mut job = self.job(self.pending.len(), len);
         job.shorten = true;
+        if self.is_shown(self.pending.len()) {
+            job.records.clear();
+            job.stage = Stage::Sync;
+        }
         not_yet!("checkpoint: the anchor follows the data", drop(self.journal.release_all()));
         let written = job.run(|| true);
         // Whatever was written, it was this process that changed the file.
@@ -64,7 +70,7 @@ impl Locked<'_> {
     }
 
     /// A checkpoint of the first `count` pending commits, after which the data are `len` bytes long.
-    fn job(&self, count: usize, len: u64) -> Job {
+    fn job<'a>(&self, count: usize, len: u64) -> Job<'a> {
         let through =
             count.checked_sub(1).and_then(|last| self.pending.get(last)).map_or(0, |last| last.id());
         Job {
@@ -85,8 +91,8 @@ impl Locked<'_> {
                 self.checkpoint_error.is_some(),
                 or false
             ),
-            direct: self.journal.is_direct(),
             file_len: (!self.unseen).then_some(self.expected.len),
+            only_syncs: false,
             stage: Stage::Read,
             read_ahead_until: 0,
             image: Image::default(),
@@ -151,7 +157,7 @@ impl Locked<'_> {
                 self.checkpoint = Checkpoint::Asked;
                 self.set_checkpointer_going();
             }
-            Checkpoint::Running if self.journal.is_half_full() => {
+            Checkpoint::Running { .. } if self.journal.is_half_full() => {
                 self.shared.urgent.store(true, Ordering::Relaxed);
             }
             _ => {}
@@ -159,19 +165,27 @@ impl Locked<'_> {
         self.step_checkpoint();
     }
 
-    /// Is the data file longer than the sealed half leaves it, or shown to others? Then its checkpoint is not for the background.
+    /// Is the data file longer than the sealed half leaves it? Then its checkpoint is not for the background, unless that has nothing to
+    /// write.
     fn must_shorten(&self) -> bool {
         let sealed = self.journal.sealed();
-        step!("background: not where others look", self.shared.publish, or false)
-            || step!(
+        !self.shared.publish
+            && step!(
                 "background: the file does not become shorter",
                 sealed.is_none_or(|sealed| self.expected.len > sealed.data_len),
                 or false
             )
     }
 
+    /// Does the data file's page cache show the first `count` pending commits? After a failure it is not believed.
+    fn is_shown(&self, count: usize) -> bool {
+        self.shared.publish
+            && holds!("publish: what was not written is not taken for shown", self.published >= count)
+            && holds!("publish: after a failure nothing counts as shown", self.checkpoint_error.is_none())
+    }
+
     /// What the background thread was asked to do, if it is still wanted.
-    pub(super) fn begin_checkpoint(&mut self) -> Option<Job> {
+    pub(super) fn begin_checkpoint(&mut self) -> Option<Job<'static>> {
         let sealed = self.journal.sealed()?;
         // Nothing reaches the data file before the record that describes it is durable. A failure latches.
         step!("background: its records are durable", self.make_durable(sealed.through)).ok()?;
@@ -190,16 +204,49 @@ impl Locked<'_> {
         let count = self.pending.partition_point(|pending| pending.id() <= sealed.through);
         let mut job = self.job(count, sealed.data_len);
         job.sealed = Some(sealed);
+        if self.shared.publish && !self.begin_to_sync(&mut job, count) {
+            return None;
+        }
         not_yet!("background: the anchor follows the data", self.journal.anchor_early(sealed));
         self.shared.urgent.store(false, Ordering::Relaxed);
         Some(job)
     }
 
+    /// Others look at the file: in the background it is only synced. `false` where that is not enough, or failed.
+    fn begin_to_sync(&mut self, job: &mut Job<'_>, count: usize) -> bool {
+        // no check: `is_shown` has them
+        if !self.is_shown(count) {
+            return false;
+        }
+        job.records.clear();
+        job.only_syncs = true;
+        job.stage = Stage::Sync;
+        // From here on the file changes with commits alone.
+        job.file_len = None;
+        // no check: what is not marked needs no mark
+        let Some(mark) = &job.mark else { return true };
+        let marked = step!(
+            "background: the mark of what is shown counts on",
+            self.shared.data.set_mark(Some(mark.encode()))
+        );
+        match marked.and_then(|()| self.remember_data()) {
+            Ok(()) => true,
+            Err(error) => {
+                drop(self.checkpoint_failed(error));
+                false
+            }
+        }
+    }
+
     /// A checkpoint in the background came to its end: `Ok(true)` if the data file holds its records.
     pub(super) fn end_checkpoint(&mut self, end: End, written: io::Result<bool>) {
         self.checkpoint = Checkpoint::Idle;
-        let End { sealed, file_len } = end;
-        let remembered = self.remember_data_of_length(file_len.filter(|_| written.is_ok()));
+        let End { sealed, file_len, only_syncs } = end;
+        let remembered = if only_syncs {
+            Ok(())
+        } else {
+            self.remember_data_of_length(file_len.filter(|_| written.is_ok()))
+        };
         match (written.and_then(|written| remembered.map(|()| written)), sealed) {
             (Ok(true), Some(sealed)) if self.latched.is_none() => {
                 let released = self.journal.release_sealed(sealed);
@@ -276,8 +323,8 @@ impl Locked<'_> {
     }
 
     /// With `publish`: shows what is durable to readers of the plain file. A failure is told by the status and mended by
-    /// the next checkpoint; the commits themselves are durable.
-    pub(super) fn publish_durable(&mut self) {
+    /// the next checkpoint; the commits themselves are durable. `newest`: the last of them, if its bytes are at hand.
+    pub(super) fn publish_durable(&mut self, newest: Option<&Batch<'_>>) {
         if !self.shared.publish {
             return;
         }
@@ -290,6 +337,13 @@ impl Locked<'_> {
         let behind = len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX;
         step!("publish: blocks behind a cut are given back", self.reserved.remove(behind));
         let mut job = self.job(until, len);
+        if let (Some(batch), Some(last), true) =
+            (newest, self.pending.get(until - 1), until == self.published + 1)
+        {
+            // What the record holds is what was captured: it need not be read for that.
+            job.image = Image::of_batch(batch, last.len_before);
+            job.stage = Stage::Fit;
+        }
         // All at once, as a checkpoint does: a length on the way would give blocks back that a later commit was promised.
         job.records.drain(..self.published);
         job.shorten = true;

@@ -93,7 +93,7 @@ impl Locked<'_> {
             Ok(placed) => {
                 self.push_pending(batch, placed, true);
                 // Only now may its bytes reach the data file.
-                step!("publish: after a durable record", self.publish_durable());
+                step!("publish: after a durable record", self.publish_durable(Some(batch)));
                 Ok(id)
             }
             Err(error) => self.record_elsewhere(batch, &error),
@@ -117,7 +117,7 @@ impl Locked<'_> {
     fn record_elsewhere(&mut self, batch: &Batch<'_>, cause: &io::Error) -> Result<u64> {
         self.take_flush();
         let id = self.reestablish(Some(batch), cause);
-        step!("publish: after a record that went elsewhere", self.publish_durable());
+        step!("publish: after a record that went elsewhere", self.publish_durable(None));
         self.give_flush_back();
         id
     }
@@ -156,7 +156,7 @@ impl Locked<'_> {
             }
             for gap in self.reserved.gaps(blocks.clone()) {
                 // A checkpoint changes the file all the time, and looks before it begins.
-                if !asked && !self.is_checkpointing() {
+                if !asked && !self.is_writing() {
                     // Before our own change hides another's.
                     step!(
                         "foreign hands: looked for before blocks are reserved",

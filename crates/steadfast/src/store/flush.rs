@@ -97,7 +97,7 @@ impl Locked<'_> {
                         }
                     }
                 }
-                step!("publish: after a flush", self.publish_durable());
+                step!("publish: after a flush", self.publish_durable(None));
                 Ok(())
             }
             Err(error) => step!(

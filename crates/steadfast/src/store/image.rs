@@ -5,8 +5,9 @@
 //! go to the disk once.
 
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
+use crate::batch::{Batch, Extent};
 use crate::disk::DiskFile;
 use crate::journal::{self, Placed, format::BLOCK_BYTES, format::RECORD_HEADER_BYTES};
 use crate::sys::buffer::Buffer;
@@ -35,10 +36,34 @@ impl Piece {
     }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Image {
+#[derive(Debug)]
+enum Bytes<'a> {
     /// Tables and payloads of all records, one behind the other.
-    bytes: Buffer,
+    Read(Buffer),
+    /// Those of a commit that is still at hand.
+    Batch(&'a [u8]),
+}
+
+impl Default for Bytes<'_> {
+    fn default() -> Self {
+        Bytes::Batch(&[])
+    }
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Read(buffer) => buffer,
+            Bytes::Batch(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Image<'a> {
+    bytes: Bytes<'a>,
     /// By offset, then by age.
     pieces: Vec<Piece>,
     cut: Option<u64>,
@@ -71,6 +96,24 @@ impl Run {
     }
 }
 
+/// Adds the pieces of a commit, whose bytes stand from `source` on, up to where the data were cut later.
+fn add(pieces: &mut Vec<Piece>, extents: impl Iterator<Item = Extent>, mut source: u64, cut: u64) {
+    for extent in extents {
+        let end = extent.end().min(cut);
+        let mut offset = extent.offset;
+        while offset < end {
+            let stop = end.min((offset / RUN_BYTES_MAX + 1) * RUN_BYTES_MAX);
+            pieces.push(Piece {
+                offset,
+                source: source + (offset - extent.offset),
+                len: (stop - offset) as u32,
+            });
+            offset = stop;
+        }
+        source += u64::from(extent.len);
+    }
+}
+
 /// A record's table and payload in `bytes`, and the lengths around it.
 #[derive(Debug, Clone, Copy)]
 struct Body {
@@ -81,9 +124,17 @@ struct Body {
     len_before: u64,
 }
 
-impl Image {
+impl<'a> Image<'a> {
+    /// What a single commit makes of data that were `len_before` bytes long, without a look at its record.
+    pub(super) fn of_batch(batch: &Batch<'a>, len_before: u64) -> Image<'a> {
+        let mut pieces = Vec::with_capacity(batch.extents.len());
+        add(&mut pieces, batch.extents.iter().copied(), 0, u64::MAX);
+        let cut = (batch.len_min < len_before).then_some(batch.len_min);
+        Image::from_pieces(Bytes::Batch(batch.bytes), pieces, cut)
+    }
+
     /// Reads the records back and checks them. An error of kind `InvalidData` says that one of them is damaged.
-    pub(super) fn read(records: &[Recorded], journal: &dyn DiskFile) -> io::Result<Image> {
+    pub(super) fn read(records: &[Recorded], journal: &dyn DiskFile) -> io::Result<Image<'static>> {
         let body_bytes = |placed: &Placed| placed.header.record_bytes.get() - RECORD_HEADER_BYTES;
         let total: u64 = records.iter().map(|record| body_bytes(&record.placed)).sum();
         let mut bytes = Buffer::zeros(total as usize)?;
@@ -104,34 +155,24 @@ impl Image {
         Ok(Image::of(bytes, &bodies))
     }
 
-    fn of(bytes: Buffer, bodies: &[Body]) -> Image {
+    fn of(bytes: Buffer, bodies: &[Body]) -> Image<'static> {
         let mut pieces = Vec::with_capacity(bodies.iter().map(|body| body.extents).sum());
         // From the youngest back: what a later record cut away is never written at all.
         let mut cut = u64::MAX;
         for body in bodies.iter().rev() {
-            let mut source = (body.at + body.table_bytes) as u64;
-            for extent in journal::extents_in(&bytes[body.at..body.at + body.table_bytes]) {
-                let end = extent.end().min(cut);
-                let mut offset = extent.offset;
-                while offset < end {
-                    let stop = end.min((offset / RUN_BYTES_MAX + 1) * RUN_BYTES_MAX);
-                    let piece = Piece {
-                        offset,
-                        source: source + (offset - extent.offset),
-                        len: (stop - offset) as u32,
-                    };
-                    pieces.push(piece);
-                    offset = stop;
-                }
-                source += u64::from(extent.len);
-            }
+            let table = &bytes[body.at..body.at + body.table_bytes];
+            add(&mut pieces, journal::extents_in(table), (body.at + body.table_bytes) as u64, cut);
             if body.len_min < body.len_before {
                 cut = cut.min(body.len_min);
             }
         }
+        Image::from_pieces(Bytes::Read(bytes), pieces, (cut < u64::MAX).then_some(cut))
+    }
+
+    fn from_pieces(bytes: Bytes<'a>, mut pieces: Vec<Piece>, cut: Option<u64>) -> Image<'a> {
         pieces.sort_unstable_by_key(|piece| (piece.offset, piece.source));
         let end = pieces.iter().map(Piece::end).max().unwrap_or(0);
-        Image { bytes, pieces, cut: (cut < u64::MAX).then_some(cut), end }
+        Image { bytes, pieces, cut, end }
     }
 
     /// Where the data file as it stands ends to count.
@@ -225,7 +266,6 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Extent;
     use crate::disk::{Access, Disk, SimDisk, SyncPoint};
     use crate::journal::format::ExtentEntry;
     use proptest::prelude::*;
@@ -287,11 +327,21 @@ mod tests {
         }
         let mut buffer = Buffer::zeros(bytes.len()).unwrap();
         buffer.copy_from_slice(&bytes);
-        let image = Image::of(buffer, &bodies);
+        check_image(&Image::of(buffer, &bodies), &base, &plain, shift);
+        if let [body] = *bodies {
+            let (table, payload) = bytes[body.at..].split_at(body.table_bytes);
+            let extents: Vec<Extent> = journal::extents_in(table).collect();
+            let len = shift + plain.len() as u64;
+            let batch = Batch { len_min: body.len_min, len, extents: &extents, bytes: payload };
+            check_image(&Image::of_batch(&batch, body.len_before), &base, &plain, shift);
+        }
+    }
+
+    fn check_image(image: &Image<'_>, base: &[u8], plain: &[u8], shift: u64) {
         // The data file: `shift` bytes of which nothing is said, then the base.
         let disk = SimDisk::new();
         let mut start = vec![9; shift as usize];
-        start.extend(&base);
+        start.extend(base);
         disk.put_file("/data", &start);
         let file = disk.open("/data".as_ref(), Access::ReadWrite).unwrap();
         let cut = image.cut().unwrap_or(u64::MAX).min(start.len() as u64);

@@ -15,7 +15,7 @@ use crate::journal::Sealed;
 use crate::knockout::{holds, step, sync};
 
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct Job<'a> {
     /// The half that is let go of at the end; `None` lets go of all.
     pub(super) sealed: Option<Sealed>,
     pub(super) records: Vec<Recorded>,
@@ -30,13 +30,13 @@ pub(super) struct Job {
     /// An earlier write or sync failed. Pages that look clean are not to be built upon, nor is a sync that succeeds to be
     /// believed: they are dropped, everything is written again, and read back from the disk.
     pub(super) suspect: bool,
-    /// The records went past the page cache, and what is read of them shall not stay there.
-    pub(super) direct: bool,
     /// What the file's length was last found to be, or set to: nobody else has a say in it.
     pub(super) file_len: Option<u64>,
+    /// The data file's page cache shows the records already, and the mark is set.
+    pub(super) only_syncs: bool,
     pub(super) stage: Stage,
     pub(super) read_ahead_until: usize,
-    pub(super) image: Image,
+    pub(super) image: Image<'a>,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -96,11 +96,12 @@ pub(super) enum Stage {
 pub(super) struct End {
     pub(super) sealed: Option<Sealed>,
     pub(super) file_len: Option<u64>,
+    pub(super) only_syncs: bool,
 }
 
-impl Job {
+impl Job<'_> {
     pub(super) fn end(&self) -> End {
-        End { sealed: self.sealed, file_len: self.file_len }
+        End { sealed: self.sealed, file_len: self.file_len, only_syncs: self.only_syncs }
     }
 
     /// Everything that is left of it. `go_on` is asked between the steps, and may end it.
@@ -127,10 +128,9 @@ impl Job {
         self.stage = match self.stage {
             Stage::Read => {
                 self.image = Image::read(&self.records, &*self.journal)?;
-                if self.direct {
-                    // no switch: it gives memory back, and nothing else
-                    self.journal.drop_clean_pages()?;
-                }
+                // The records went past the page cache, and what was read of them shall not stay there.
+                // no switch: it gives memory back, and nothing else
+                self.journal.drop_clean_pages()?;
                 Stage::Fit
             }
             Stage::Fit => {
@@ -156,7 +156,9 @@ impl Job {
             Stage::Sync => {
                 match &self.mark {
                     Some(mark) => {
-                        step!("checkpoint: the mark counts on", self.data.set_mark(Some(mark.encode())))?;
+                        if !self.only_syncs {
+                            step!("checkpoint: the mark counts on", self.data.set_mark(Some(mark.encode())))?;
+                        }
                         // `fdatasync` need not write attributes out: the mark needs `fsync`.
                         sync!("checkpoint: data and mark", self.data.sync(SyncPoint::Checkpoint))?;
                     }

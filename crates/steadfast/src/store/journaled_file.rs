@@ -350,7 +350,7 @@ impl Store for JournaledFile {
         let mut locked = self.lock("commit")?;
         locked.check_for("commit")?;
         // A checkpoint changes the file all the time; it looks before it begins.
-        if locked.is_checkpointing() { Ok(()) } else { locked.notice_foreign_hands("commit") }
+        if locked.is_writing() { Ok(()) } else { locked.notice_foreign_hands("commit") }
     }
 
     fn checkpoint(&mut self) -> Result<()> {

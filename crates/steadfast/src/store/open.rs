@@ -357,7 +357,7 @@ fn establish(
     let records = source.as_ref().map_or(&[][..], |(_, records)| records);
     let mut places: Vec<Placed> = Vec::with_capacity(records.len());
     let last = records.last().map_or(fresh.checkpointed_through, journal::FoundRecord::id);
-    let mut journal = journal::establish(disk, &path, &fresh, last, |append| {
+    let journal = journal::establish(disk, &path, &fresh, last, |append| {
         for record in step!("recover: takes the chain along", records, or & []) {
             let Some((file, _)) = &source else { break };
             let body = record.placed.read_body(&**file)?;
@@ -375,7 +375,6 @@ fn establish(
     })
     .map_err(|failure| failed(failure.source))?;
 
-    journal.set_direct(!options.publish);
     let mut committed_len = fresh.data_len;
     let mut pending = VecDeque::with_capacity(records.len());
     for placed in places {

@@ -122,13 +122,13 @@ impl Locked<'_> {
                 Ok(())
             },
         );
-        let mut journal = established.map_err(|failure| {
+        let journal = established.map_err(|failure| {
             if failure.named {
                 self.latch(format!("a fresh journal may or may not be in place ({})", failure.source));
             }
             failure.source
         })?;
-        journal.set_direct(!shared.publish);
+
         let state: &mut State = self;
         state.journal = journal;
         state.renew = None;

@@ -74,10 +74,13 @@ pub(super) enum Checkpoint {
     /// The background thread is to begin one.
     Asked,
     /// It is at work, without the mutex. The journal it reads is not to be replaced meanwhile.
-    Running,
+    Running {
+        /// It does not only sync the data file.
+        writes: bool,
+    },
     /// It gets on with each commit.
     #[cfg(feature = "sim")]
-    Stepped(Box<Job>),
+    Stepped(Box<Job<'static>>),
 }
 
 /// What all threads share.
@@ -128,7 +131,7 @@ pub(super) struct State {
     /// Where the file is by now, if its folder was renamed: what goes by its name goes by this one.
     pub(super) moved_to: Option<PathBuf>,
     pub(super) journal: Journal,
-    /// The data file as this process last left it; not kept up while a checkpoint is under way.
+    /// The data file as this process last left it; not kept up while a checkpoint writes to it.
     pub(super) expected: FileStat,
     /// The last look at it failed: what is found next is our own doing, as far as anybody can tell.
     pub(super) unseen: bool,
@@ -337,13 +340,18 @@ impl Locked<'_> {
         )
     }
 
-    /// Is a checkpoint writing to the data file?
+    /// Is a checkpoint under way?
     pub(super) fn is_checkpointing(&self) -> bool {
-        match self.checkpoint {
+        !matches!(self.checkpoint, Checkpoint::Idle | Checkpoint::Asked)
+    }
+
+    /// Is a checkpoint writing to the data file?
+    pub(super) fn is_writing(&self) -> bool {
+        match &self.checkpoint {
             Checkpoint::Idle | Checkpoint::Asked => false,
-            Checkpoint::Running => true,
+            Checkpoint::Running { writes } => *writes,
             #[cfg(feature = "sim")]
-            Checkpoint::Stepped(_) => true,
+            Checkpoint::Stepped(job) => !job.only_syncs,
         }
     }
 
@@ -355,7 +363,7 @@ impl Locked<'_> {
     /// The same where it is known how long the file must be: another length is another program's doing.
     pub(super) fn remember_data_of_length(&mut self, len: Option<u64>) -> std::io::Result<()> {
         // While a checkpoint writes, the file changes all the time; it looks when it is done.
-        if self.is_checkpointing() {
+        if self.is_writing() {
             return Ok(());
         }
         let stat = self.shared.data.stat();

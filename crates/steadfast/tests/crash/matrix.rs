@@ -170,15 +170,13 @@ fn the_same_holds_however_stores_are_found() {
 
 #[test]
 fn the_same_holds_when_commits_are_published_to_the_plain_file() {
-    let matrix = Matrix {
-        variant: Variant { publish: true, ..Variant::CHANGES },
-        sample_above: 6,
-        nest_every: 7,
-        ..FULL
-    };
-    match matrix.walk() {
-        Ok(count) => report("crash matrix, published", count),
-        Err(error) => panic!("{error}"),
+    for variant in [Variant::CHANGES, Variant::BACKGROUND] {
+        let variant = Variant { publish: true, ..variant };
+        let matrix = Matrix { variant, sample_above: 6, nest_every: 7, ..FULL };
+        match matrix.walk() {
+            Ok(count) => report(&format!("crash matrix, published, {:?}", variant.workload), count),
+            Err(error) => panic!("{:?}: {error}", variant.workload),
+        }
     }
 }
 
