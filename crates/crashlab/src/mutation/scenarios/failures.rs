@@ -8,8 +8,8 @@ use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
 
 use super::journal_bytes::{JournalBytes, record_at};
 use super::rig::{
-    FILE, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, plain, put, read,
-    recovers, refused, refused_pair, same,
+    BLOCK, FILE, Found, JOURNAL, LEN, commit, disk, fits, initial, killed, on, open, opened, options, plain,
+    put, read, recovers, refused, refused_pair, same,
 };
 use super::script::Variant;
 use super::stops::{BACKGROUND, CHANGES, images};
@@ -23,6 +23,8 @@ pub(super) fn all() -> Found {
     background_anchors()?;
     tickets_behind_an_anchor()?;
     published_elsewhere()?;
+    recovered_and_published()?;
+    records_of_parts()?;
     half_closed()?;
     stuck_pages()?;
     held_pages()?;
@@ -179,6 +181,37 @@ fn published_elsewhere() -> Found {
     fits(store.close(), "close")
 }
 
+/// Commits that are found in the journal are not in the data file before they are published there.
+fn recovered_and_published() -> Found {
+    let (disk, states) = killed(disk(), 3)?;
+    let state = states.last().cloned().unwrap_or_default();
+    let mut store = opened(options(0).publish(true).open_on(on(&disk), FILE))?;
+    fits(store.checkpoint(), "a checkpoint of what was recovered")?;
+    let journal = disk.read_file(JOURNAL).unwrap_or_default();
+    for survivors in disk.power_cuts(1, 6, 6) {
+        let image = disk.power_cut(&survivors);
+        let what = format!("recovered to be published, and checkpointed, power cut {survivors}");
+        same(&image.read_file(JOURNAL).unwrap_or_default(), &journal, &what)?;
+        recovers(&image, &state, &what)?;
+    }
+    fits(store.close(), "close")
+}
+
+/// Records that are too large to be put together in memory are flushed like all others.
+fn records_of_parts() -> Found {
+    const LARGE: usize = (4 << 20) + BLOCK;
+    let disk = SimDisk::new();
+    disk.put_file(FILE, &vec![1; LARGE]);
+    let mut store =
+        opened(JournaledFile::options().journal_bytes(4 * LARGE as u64).stepped(0).open_on(on(&disk), FILE))?;
+    let mut state = vec![1; LARGE];
+    commit(&mut store, &mut state, 0, &[2; LARGE])?;
+    for survivors in disk.power_cuts(1, 2, 2) {
+        recovers(&disk.power_cut(&survivors), &state, &format!("a large record, power cut {survivors}"))?;
+    }
+    fits(store.close(), "close")
+}
+
 /// No commit follows a close that failed half way.
 fn half_closed() -> Found {
     for point in [SyncPoint::Unmark, SyncPoint::JournalGone] {
@@ -212,9 +245,13 @@ fn stays(disk: &SimDisk, want: &[u8], what: &str) -> Found {
 }
 
 /// A commit, and a checkpoint of it whose sync fails, with blocks that stick; `through` is that disk, as the store sees it.
-fn checkpoint_failed(disk: &SimDisk, through: Arc<dyn Disk>) -> Result<(JournaledFile, Vec<u8>), String> {
+fn checkpoint_failed(
+    disk: &SimDisk,
+    through: Arc<dyn Disk>,
+    publish: bool,
+) -> Result<(JournaledFile, Vec<u8>), String> {
     disk.let_failed_blocks_stick();
-    let mut store = opened(options(0).open_on(through, FILE))?;
+    let mut store = opened(options(0).publish(publish).open_on(through, FILE))?;
     let mut state = initial();
     commit(&mut store, &mut state, 0, b"one")?;
     disk.fail_syncs_of(SyncPoint::Checkpoint);
@@ -224,19 +261,22 @@ fn checkpoint_failed(disk: &SimDisk, through: Arc<dyn Disk>) -> Result<(Journale
 
 /// Blocks whose first write failed stay unwritten until their page is dropped.
 fn stuck_pages() -> Found {
-    let disk = disk();
-    let (mut store, state) = checkpoint_failed(&disk, on(&disk))?;
-    disk.clear_failures();
-    fits(store.checkpoint(), "the checkpoint after one that failed")?;
-    fits(store.close(), "close")?;
-    stays(&disk, &state, "closed after a checkpoint that failed")
+    for publish in [false, true] {
+        let disk = disk();
+        let (mut store, state) = checkpoint_failed(&disk, on(&disk), publish)?;
+        disk.clear_failures();
+        fits(store.checkpoint(), "the checkpoint after one that failed")?;
+        fits(store.close(), "close")?;
+        stays(&disk, &state, &format!("closed after a checkpoint that failed (published: {publish})"))?;
+    }
+    Ok(())
 }
 
 /// Somebody maps those pages, so that dropping them has no effect at first: only reading back tells.
 fn held_pages() -> Found {
     let disk = disk();
     let watched = Watched::new(&disk);
-    let (mut store, state) = checkpoint_failed(&disk, watched.clone())?;
+    let (mut store, state) = checkpoint_failed(&disk, watched.clone(), false)?;
     disk.clear_failures();
     watched.hold_pages(1);
     let unwritten = "does not hold what was written";
@@ -248,7 +288,7 @@ fn held_pages() -> Found {
 /// The process before this one ended over a failed sync.
 fn inherited_pages() -> Found {
     let disk = disk();
-    let (_store, state) = checkpoint_failed(&disk, on(&disk))?;
+    let (_store, state) = checkpoint_failed(&disk, on(&disk), false)?;
     let killed = disk.killed();
     drop(opened(options(0).open_on(on(&killed), FILE))?);
     stays(&killed, &state, "recovered after a sync that failed")
