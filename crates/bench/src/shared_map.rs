@@ -14,6 +14,7 @@ use std::ptr;
 use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap, msync, munmap};
 
 use crate::Result;
+use crate::data::PAGE_BYTES;
 
 /// A whole file, mapped shared.
 pub(crate) struct SharedMap {
@@ -47,6 +48,16 @@ impl SharedMap {
         // SAFETY: `start` and `len` are the whole mapping; the advice changes no byte of it.
         unsafe { madvise(self.start, self.len, Advice::Random)? };
         Ok(())
+    }
+
+    /// How many of its pages are in memory, as vmtouch asks.
+    pub(crate) fn resident_pages(&self) -> Result<u64> {
+        let mut pages = vec![0; self.len.div_ceil(PAGE_BYTES)];
+        // SAFETY: `start` and `len` are the whole mapping, and there is a byte for each of its pages.
+        if unsafe { libc::mincore(self.start, self.len, pages.as_mut_ptr()) } != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        Ok(pages.iter().filter(|page| **page & 1 != 0).count() as u64)
     }
 
     /// Durable on return.

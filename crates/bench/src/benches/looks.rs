@@ -9,10 +9,12 @@ use std::process::Command;
 use std::time::Instant;
 
 use rustix::fs::{FallocateFlags, fallocate};
+use steadfast::residency::CachedFile;
 
 use crate::data::PAGE_BYTES;
 use crate::disk::Ground;
 use crate::report::Row;
+use crate::shared_map::SharedMap;
 use crate::{Outcome, Result, Scale};
 use steadfast_cli::statistics::Samples;
 
@@ -40,7 +42,10 @@ pub(crate) fn run(scale: &Scale, rounds: usize, files: usize, command: Option<&P
     };
     let mut notes = vec![
         "Each sample is a whole command, from its start to its end, that prints totals; the first of each is thrown away.".to_owned(),
-        "10 GiB: allocated, all of it in memory. 1 TiB: sparse, one page in memory.".to_owned(),
+        "10 GiB: allocated, and read from its start to its end. 1 TiB: sparse, one page in memory.".to_owned(),
+        "true: a command that does nothing, which bounds every ratio of whole commands.".to_owned(),
+        "in the process: the question alone, as the library asks it (cachestat) and as vmtouch does (mincore)."
+            .to_owned(),
     ];
     let all = [
         Tool {
@@ -69,6 +74,7 @@ pub(crate) fn run(scale: &Scale, rounds: usize, files: usize, command: Option<&P
             pages: |said| said.trim().parse().ok(),
             takes_folders: false,
         },
+        Tool { name: "true", program: "true".into(), arguments: &[], pages: |_| None, takes_folders: true },
     ];
     let mut tools = Vec::new();
     for tool in all {
@@ -77,15 +83,24 @@ pub(crate) fn run(scale: &Scale, rounds: usize, files: usize, command: Option<&P
             Err(error) => notes.push(format!("{}: not measured: {error}", tool.name)),
         }
     }
+    let able = |is_folder: bool| -> Vec<_> {
+        tools.iter().filter(|tool| tool.takes_folders || !is_folder).collect()
+    };
     let mut rows = Vec::new();
-    for (what, path) in
-        [("10 GiB", big(&ground)?), ("1 TiB sparse", sparse(&ground)?), ("tree", tree(&ground, files)?)]
-    {
-        let is_folder = path.is_dir();
-        let able: Vec<_> = tools.iter().filter(|tool| tool.takes_folders || !is_folder).collect();
-        rows.extend(measure(what, &path, &able, rounds)?);
-        if is_folder { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+    let path = big(&ground)?;
+    for state in ["10 GiB, absent", "10 GiB, read"] {
+        if state == "10 GiB, read" {
+            read(&path)?;
+        }
+        rows.extend(measure(state, &path, &able(false), rounds)?);
+        rows.extend(measure_in_process(state, &path, rounds)?);
     }
+    fs::remove_file(&path)?;
+    let path = sparse(&ground)?;
+    rows.extend(measure("1 TiB, sparse", &path, &able(false), rounds)?);
+    fs::remove_file(&path)?;
+    let path = tree(&ground, files)?;
+    rows.extend(measure("tree", &path, &able(true), rounds)?);
     Ok(Outcome { rows, notes })
 }
 
@@ -111,30 +126,65 @@ fn measure(what: &'static str, path: &Path, tools: &[&Tool], rounds: usize) -> R
     }
     let ours = times.first().map_or(f64::NAN, Samples::p50);
     let told = pages.first().copied().flatten();
+    let agrees = |pages: &Option<u64>| pages.map(|pages| Some(pages) == told);
     let rows = tools.iter().zip(&times).zip(&pages).map(|((tool, times), pages)| {
         Row::new("looks", tool.name)
             .with("file", what)
             .figure("p50_us", times.p50())
             .figure("times_steadfast", times.p50() / ours)
             .with("resident_pages", *pages)
-            .with("agrees", *pages == told)
+            .with("agrees", agrees(pages))
             .with("samples", times.count())
     });
     Ok(rows.collect())
 }
 
-/// All of it is in memory.
+fn measure_in_process(what: &'static str, path: &Path, rounds: usize) -> Result<Vec<Row>> {
+    let file = CachedFile::open(path)?;
+    let map = SharedMap::open(path)?;
+    let mut times = [Samples::default(), Samples::default()];
+    let mut pages = [None; 2];
+    for round in 0..=rounds {
+        for turn in 0..2 {
+            let number = (round + turn) % 2;
+            let start = Instant::now();
+            pages[number] =
+                if number == 0 { file.counts(..)?.resident } else { Some(map.resident_pages()?) };
+            if round > 0 {
+                times[number].add(start.elapsed());
+            }
+        }
+    }
+    let names = ["the library, in the process", "mincore, in the process"];
+    let rows = names.into_iter().zip(&times).zip(&pages).map(|((name, taken), found)| {
+        Row::new("looks", name)
+            .with("file", what)
+            .figure("p50_us", taken.p50())
+            .figure("times_steadfast", taken.p50() / times[0].p50())
+            .with("resident_pages", *found)
+            .with("agrees", *found == pages[0])
+            .with("samples", taken.count())
+    });
+    Ok(rows.collect())
+}
+
+/// None of it is in memory.
 fn big(ground: &Ground) -> Result<PathBuf> {
     let path = ground.path("big");
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
     fallocate(&file, FallocateFlags::empty(), 0, BIG_BYTES)
         .map_err(|error| format!("no room for 10 GiB in {}: {error}", ground.folder().display()))?;
     file.sync_all()?;
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<()> {
+    let file = File::open(path)?;
     let mut piece = vec![0; 1 << 20];
     for at in (0..BIG_BYTES).step_by(piece.len()) {
         file.read_exact_at(&mut piece, at)?;
     }
-    Ok(path)
+    Ok(())
 }
 
 fn sparse(ground: &Ground) -> Result<PathBuf> {
