@@ -601,9 +601,10 @@ const char *sf_version(void);
 //
 // It is called by whichever thread has something to say, threads of the library too, and by several at a time; errno stays as it is. It may
 // be called in the midst of any call: so it calls no function of this library, takes no lock that is held by somebody who calls one,
-// and returns soon. Nor does it store to memory that is mapped by this library, or wait for a thread that does, by a lock for instance: a
-// line may be said while a file goes back to the kernel, and such stores wait for the end of that. It does not leave by longjmp(3), and an exception that leaves it ends the program. What a child of fork(2) has to say
-// goes to its copy.
+// and returns soon. It may store to memory that is mapped by this library, and wait for a thread that does: a line that comes while a file
+// goes back to the kernel, when such stores wait, is kept until they are made. Of many such lines the last may be lost; then a line says
+// how many were. It does not leave by longjmp(3), and an exception that leaves it ends the program. What a child of fork(2) has to say goes
+// to its copy.
 //
 // 0; or -1 with
 // EINVAL: no such level.

@@ -8,15 +8,24 @@
 //!
 //! A call to it is made under a lock that many may share; who sets another one takes it alone. So once `sf_set_log` has returned nobody
 //! is in the function that was set before, and what its pointer leads to may go.
+//!
+//! # While memory is frozen
+//!
+//! The program's function may store to memory that the library has frozen, and wait for itself. So it is called only while nothing is
+//! (`posix::call_out`), and lines of those moments are kept (`kept.rs`) for the thread that thaws.
 #![allow(unsafe_code)]
+
+mod kept;
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::io::Write;
 use std::sync::{PoisonError, RwLock};
 
 use log::{LevelFilter, Log, Metadata, Record};
-use steadfast_rs::{Error, ErrorKind};
+use steadfast_rs::{Error, ErrorKind, posix};
 
+use self::kept::Kept;
 use crate::failure::{done, errno, set_errno};
 use crate::given::nonsense;
 
@@ -54,6 +63,50 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
+static KEPT: Kept<Line> = Kept::new();
+
+struct Line {
+    level: c_int,
+    message: CString,
+}
+
+impl Line {
+    fn new(level: c_int, text: &str) -> Line {
+        // It holds no zero any more.
+        Line { level, message: CString::new(text.replace(['\n', '\0'], " ")).unwrap_or_default() }
+    }
+
+    /// While nothing is frozen.
+    fn say(&self) {
+        INSIDE.set(true);
+        let before = errno();
+        let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sink) = &*sink {
+            hand_over(sink, self.level, &self.message);
+        }
+        drop(sink);
+        set_errno(before);
+        INSIDE.set(false);
+    }
+}
+
+fn dropped(count: usize) -> Line {
+    Line::new(
+        LogLevel::Warn as c_int,
+        &format!("{count} more lines were lost: too many came while a file went back to the kernel"),
+    )
+}
+
+/// Says what was kept, unless somebody is at it, who will not leave anything, or memory is frozen: then whoever thaws says it.
+fn say_kept() {
+    while !INSIDE.get() && KEPT.is_waiting() {
+        match posix::call_out(|| KEPT.each(Line::say, dropped)) {
+            Some(true) => {}
+            Some(false) | None => return,
+        }
+    }
+}
+
 struct Lines;
 
 impl Log for Lines {
@@ -63,23 +116,28 @@ impl Log for Lines {
 
     fn log(&self, record: &Record<'_>) {
         // What is said while a line is handed over by this thread: there is nobody to hand it to.
-        if !self.enabled(record.metadata()) || INSIDE.replace(true) {
+        if !self.enabled(record.metadata()) || INSIDE.get() {
             return;
         }
         let before = errno();
-        let text = record.args().to_string().replace(['\n', '\0'], " ");
-        // It holds no zero any more.
-        let message = CString::new(text).unwrap_or_default();
-        let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sink) = &*sink {
-            hand_over(sink, record.level() as c_int, &message);
+        let line = Line::new(record.level() as c_int, &record.args().to_string());
+        // Not before those that were kept.
+        if !KEPT.is_empty() || posix::call_out(|| line.say()).is_none() {
+            KEPT.push(line);
+            // It may have thawed in between.
+            say_kept();
         }
-        drop(sink);
-        INSIDE.set(false);
         set_errno(before);
     }
 
-    fn flush(&self) {}
+    /// Before the process is ended by the library. What cannot be said any more goes to standard error.
+    fn flush(&self) {
+        say_kept();
+        let to_stderr = |line: &Line| {
+            let _ = writeln!(std::io::stderr(), "steadfast: {}", line.message.to_string_lossy());
+        };
+        KEPT.each(to_stderr, dropped);
+    }
 }
 
 /// What unwinds out of the program's function ends the program here (`extern "C"`).
@@ -97,9 +155,10 @@ extern "C" fn hand_over(sink: &Sink, level: c_int, message: &CString) {
 ///
 /// It is called by whichever thread has something to say, threads of the library too, and by several at a time; errno stays as it is. It may
 /// be called in the midst of any call: so it calls no function of this library, takes no lock that is held by somebody who calls one,
-/// and returns soon. Nor does it store to memory that is mapped by this library, or wait for a thread that does, by a lock for instance: a
-/// line may be said while a file goes back to the kernel, and such stores wait for the end of that. It does not leave by longjmp(3), and an exception that leaves it ends the program. What a child of fork(2) has to say
-/// goes to its copy.
+/// and returns soon. It may store to memory that is mapped by this library, and wait for a thread that does: a line that comes while a file
+/// goes back to the kernel, when such stores wait, is kept until they are made. Of many such lines the last may be lost; then a line says
+/// how many were. It does not leave by longjmp(3), and an exception that leaves it ends the program. What a child of fork(2) has to say goes
+/// to its copy.
 ///
 /// 0; or -1 with
 /// EINVAL: no such level.
@@ -124,6 +183,7 @@ pub unsafe extern "C" fn sf_set_log(callback: Callback, context: *mut c_void, le
         if log::set_logger(&LINES).is_err() && !is_ours(&LINES) {
             return refuse("this program has a logger already, of Rust's; look there");
         }
+        posix::after_thaw(say_kept);
         *sink = callback.map(|callback| Sink { callback, context });
         log::set_max_level(filter);
         Ok(())

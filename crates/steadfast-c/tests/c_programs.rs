@@ -168,7 +168,14 @@ fn every_call_by_address_takes_right_and_refuses_wrong_arguments() {
 #[test]
 fn the_log_goes_to_the_programs_function_until_another_one_is_set() {
     each_program("tests/c/log.c", |program, folder| {
-        run(program, &[folder.as_os_str()]);
+        run(program, &[folder.as_os_str(), OsStr::new("sink")]);
+    });
+}
+
+#[test]
+fn what_is_said_while_memory_is_frozen_may_be_answered_by_a_store_there() {
+    each_program("tests/c/log.c", |program, folder| {
+        run(program, &[folder.as_os_str(), OsStr::new("frozen")]);
     });
 }
 
@@ -466,7 +473,11 @@ fn the_programs_run_clean_under_address_sanitizer() {
     let mut failures = Vec::new();
     let sentences = sentences();
     let each = sentences.iter().map(|sentence| ("msync", Some(sentence.as_str())));
-    for (name, sentence) in [("handles", None), ("addresses", None), ("log", None)].into_iter().chain(each) {
+    for (name, sentence) in
+        [("handles", None), ("addresses", None), ("log", Some("sink")), ("log", Some("frozen"))]
+            .into_iter()
+            .chain(each)
+    {
         let (status, told) = run(name, sentence.as_slice());
         // A check that fails is the business of the test that is named after it.
         if told.contains("Sanitizer") {

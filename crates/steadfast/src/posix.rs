@@ -49,6 +49,7 @@ pub use held::{Held, HeldMut, HeldRef, hold};
 
 use crate::atomic::AtomicOptions;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::freeze;
 
 /// As mmap(2). A shared mapping of a regular file is known to the other calls from here on; everything else is the kernel's.
 ///
@@ -233,6 +234,21 @@ pub fn close_all() -> Result<()> {
 /// unmapped, a file that is found by another name than before) with [`Busy`](ErrorKind::Busy), for the whole process. Default: no, the file is given back.
 pub fn refuse_to_give_back(refuse: bool) {
     map::refuse_to_give_back(refuse);
+}
+
+/// Calls a function that may store to mapped memory, or wait for a thread that does: a logger's. While a file goes back to the kernel such
+/// stores wait, and the library may wait for whoever logs: then the function is not called, and this is `None`. What was to be said is to be
+/// kept then, and said by [`after_thaw`].
+///
+/// Until the function returns no file goes back: so it calls nothing of this library.
+pub fn call_out<T>(call: impl FnOnce() -> T) -> Option<T> {
+    freeze::call_out(call)
+}
+
+/// Has a function called each time that a file went back to the kernel, or could not: by the thread that did it, in the midst of its call,
+/// when every thread may store again. There is one function; the first that is given stays.
+pub fn after_thaw(function: fn()) {
+    freeze::after_thaw(function);
 }
 
 /// The errno that stands for an error in C.

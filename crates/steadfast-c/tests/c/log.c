@@ -1,12 +1,13 @@
 /* What the library says beside its errors, and to whom.
  *
- * log FOLDER */
+ * log FOLDER sink|frozen */
 
 #include "check.h"
 
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 static const char *folder;
 
@@ -121,6 +122,71 @@ static void nobody_is_in_a_function_that_was_replaced(void) {
     CHECK(heard.lines == 1);
 }
 
+/* Bytes of two mappings of one file, and how often they were stored to. */
+struct bytes {
+    struct heard heard;
+    volatile unsigned char *of_thread;
+    volatile unsigned char *own;
+};
+
+static void *store(void *context) {
+    struct bytes *bytes = (struct bytes *)context;
+    bytes->of_thread[0]++;
+    return NULL;
+}
+
+static void hear_and_store(void *context, int level, const char *message) {
+    struct bytes *bytes = (struct bytes *)context;
+    pthread_t thread;
+    hear(&bytes->heard, level, message);
+    CHECK(pthread_create(&thread, NULL, store, bytes) == 0 && pthread_join(thread, NULL) == 0);
+    bytes->own[0]++;
+}
+
+static void limit_files(rlim_t bytes) {
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
+/* A file goes back to the kernel, and there is no room for its last page: that is said while its memory is frozen. */
+static void what_is_said_while_memory_is_frozen_may_be_answered_by_a_store_there(void) {
+    const size_t page = page_size();
+    const off_t end = 1 << 20;
+    char *path = path_in(folder, "frozen.bin");
+    int fd = fresh_file(path, 1);
+    CHECK(ftruncate(fd, end) == 0);
+    void *first = sf_mmap_atomic(NULL, page, READ_WRITE, MAP_SHARED, fd, 0, NULL);
+    void *last = sf_mmap_atomic(NULL, page, READ_WRITE, MAP_SHARED, fd, end - (off_t)page, NULL);
+    CHECK(first != MAP_FAILED && last != MAP_FAILED);
+    struct bytes bytes;
+    memset(&bytes, 0, sizeof bytes);
+    bytes.of_thread = (unsigned char *)first;
+    bytes.own = (unsigned char *)last;
+    bytes.own[1] = 7;
+    CHECK(sf_msync(last, page, MS_SYNC) == 0);
+    CHECK(sf_set_log(hear_and_store, &bytes, SF_LOG_LEVEL_WARN) == 0);
+    /* Who waits for itself is ended. */
+    alarm(60);
+    limit_files((rlim_t)end / 2);
+    CHECK(sf_mmap(NULL, page, READ_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED && (errno == EFBIG || errno == ENOSPC));
+    limit_files(RLIM_INFINITY);
+    CHECK(bytes.heard.lines == 1 && bytes.heard.level == SF_LOG_LEVEL_WARN && strstr(bytes.heard.text, "checkpoint") != NULL);
+    CHECK(bytes.of_thread[0] == 1 && bytes.own[0] == 1);
+    void *again = sf_mmap(NULL, page, READ_WRITE, MAP_SHARED, fd, 0);
+    CHECK(again != MAP_FAILED);
+    CHECK(bytes.heard.lines == 2 && strstr(bytes.heard.text, "kernel") != NULL);
+    alarm(0);
+    CHECK(sf_set_log(NULL, NULL, 0) == 0);
+    unsigned char stored[2];
+    CHECK(pread(fd, stored, 1, 0) == 1 && stored[0] == 2);
+    CHECK(pread(fd, stored, 2, end - (off_t)page) == 2 && stored[0] == 2 && stored[1] == 7);
+    CHECK(sf_munmap(first, page) == 0 && sf_munmap(last, page) == 0 && sf_munmap(again, page) == 0);
+    CHECK(close(fd) == 0);
+    free(path);
+}
+
 #ifdef __cplusplus
 static void throw_it(void *, int, const char *) {
     throw 1;
@@ -142,11 +208,15 @@ static void an_exception_ends_the_program(void) {
 #endif
 
 int main(int argc, char **argv) {
-    if (argc != 2) {
-        fprintf(stderr, "usage: log FOLDER\n");
+    if (argc != 3) {
+        fprintf(stderr, "usage: log FOLDER sink|frozen\n");
         return 2;
     }
     folder = argv[1];
+    if (strcmp(argv[2], "frozen") == 0) {
+        what_is_said_while_memory_is_frozen_may_be_answered_by_a_store_there();
+        return 0;
+    }
     lines_go_to_the_last_function_that_was_set();
     a_function_does_not_replace_itself();
     nobody_is_in_a_function_that_was_replaced();

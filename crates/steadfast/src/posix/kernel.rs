@@ -64,7 +64,8 @@ impl KernelFile {
 
     /// Durable on return.
     pub(super) fn sync(&self, bytes: Range<u64>) -> Result<()> {
-        self.mapped.background.wait_for(&bytes);
+        // What is under way in the background is not waited for: this writes the same pages, waits for those that are being written, and
+        // has its turn between whole slices of that (`MappedFile::sync`), which note what failed.
         let within = self.to_len(bytes);
         let synced = if within.is_empty() || !self.mapped.writable {
             self.mapped.sync(&within, Through::Descriptor)
@@ -86,7 +87,7 @@ impl KernelFile {
     pub(super) fn start_sync(&self, bytes: Range<u64>) -> Result<()> {
         let within = self.to_len(bytes);
         match Background::submit(&self.mapped, within.clone()) {
-            // Who syncs the same bytes later waits, and is told.
+            // Who syncs the same bytes later is told what failed.
             Ok(_) => Ok(()),
             Err(why) => {
                 log::warn!("no thread to sync in the background ({why}): syncing now");

@@ -373,11 +373,8 @@ fn give_back(file: &AtomicFile, why: Why) -> Result<()> {
             };
             if let Err(error) = placed {
                 // Some windows may be the kernel's by now, and the others are not: no call could be right for both.
-                log::error!(
-                    "{}: {error} while the file was given back to the kernel: giving up",
-                    path.display()
-                );
-                std::process::abort();
+                let path = path.display();
+                freeze::give_up(format_args!("{path}: {error} while the file was given back to the kernel"));
             }
         }
         for (memory, window) in &windows {

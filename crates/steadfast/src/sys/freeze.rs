@@ -6,16 +6,22 @@
 //! A child that is forked meanwhile has a copy of the memory, read-only as it is, and nobody there who would make it writable again: the
 //! first store of the child does so, and its first freeze.
 //!
+//! Functions of the program's that the library calls may store anywhere, and wait for threads that do. So nobody freezes while one of
+//! them is at work, and none is called while memory is frozen ([`call_out`]): whoever has something to say then says it behind the thaw.
+//!
 //! # Safety
 //!
 //! This file is trusted with a SIGSEGV handler, which touches atomics and sleeps, and with the protection of memory that its caller
 //! names.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::mm::MprotectFlags;
@@ -36,6 +42,19 @@ static END: AtomicUsize = AtomicUsize::new(0);
 /// A thread may have faulted while it was frozen and come to the handler later: until then it just looks again.
 static LATE_UNTIL_MS: AtomicU64 = AtomicU64::new(0);
 const LATE_MS: u64 = 1_000;
+
+/// Threads that are in a function of the program's, and, above [`COUNT`], whose they are: a child has none of its parent's.
+static OUTSIDE: AtomicU64 = AtomicU64::new(0);
+const COUNT: u64 = u32::MAX as u64;
+const PROCESS_SHIFT: u32 = 32;
+
+thread_local! {
+    /// Is this thread the freezer?
+    static FREEZES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is called behind each thaw.
+static AFTER_THAW: OnceLock<fn()> = OnceLock::new();
 
 /// Whoever was asked before, as the kernel told. Written by the freezer, before the handler can be called.
 static mut BEFORE: libc::sigaction = EMPTY;
@@ -58,7 +77,9 @@ pub(crate) unsafe fn freeze(memory: &[Access]) -> io::Result<Frozen> {
     let birth = Birth::here();
     let signals = set_signals(None)?;
     become_freezer(birth.token());
+    FREEZES.set(true);
     let frozen = Frozen { signals };
+    wait_for_those_outside(birth);
     install()?;
     // Whatever lies between them does not fault.
     START.store(memory.iter().map(|(part, _)| part.start).min().unwrap_or(0), Ordering::SeqCst);
@@ -66,9 +87,88 @@ pub(crate) unsafe fn freeze(memory: &[Access]) -> io::Result<Frozen> {
     FROZEN.store(Box::into_raw(list), Ordering::SeqCst);
     for (part, _) in memory {
         // SAFETY: passed on; a store that comes from here on waits.
-        unsafe { address::mprotect(part, libc::PROT_READ)? };
+        if let Err(error) = unsafe { address::mprotect(part, libc::PROT_READ) } {
+            // What is called behind the thaw may store there.
+            restore(memory);
+            return Err(error);
+        }
     }
     Ok(frozen)
+}
+
+/// Gives memory the access back that the program asked for, where it is still mapped. Async-signal-safe.
+fn restore(memory: &[Access]) {
+    for (part, access) in memory {
+        let access = MprotectFlags::from_bits_retain(*access as u32);
+        // By the kernel's own call: that of the C library may be another's who stands before it, and takes locks.
+        // SAFETY: the program's own memory, with the access that it asked for. Where it has unmapped some of it, that stays as it is.
+        let _ = unsafe { rustix::mm::mprotect(part.start as *mut c_void, part.len(), access) };
+    }
+}
+
+/// This process, as it stands in [`OUTSIDE`].
+fn process(birth: Birth) -> u64 {
+    birth.token() << PROCESS_SHIFT
+}
+
+/// By the freezer, before it freezes anything. Those that come from here on find it, and are not let through.
+fn wait_for_those_outside(birth: Birth) {
+    let here = process(birth);
+    while (here + 1..=here + COUNT).contains(&OUTSIDE.load(Ordering::SeqCst)) {
+        nap();
+    }
+}
+
+/// A thread that is in a function of the program's.
+struct Outside {
+    process: u64,
+}
+
+impl Outside {
+    fn enter() -> Outside {
+        let process = process(Birth::here());
+        let one_more = |now: u64| if now & !COUNT == process { now + 1 } else { process + 1 };
+        let _ = OUTSIDE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(one_more(now)));
+        Outside { process }
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // In a child that the function has forked nobody counts for its parent.
+        let one_less = |now: u64| (now & !COUNT == self.process && now & COUNT != 0).then(|| now - 1);
+        let _ = OUTSIDE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+    }
+}
+
+/// Calls a function of the program's, unless memory is frozen, or about to be: then `None`, and it was not called. Nothing is frozen before
+/// it returns.
+pub(crate) fn call_out<T>(call: impl FnOnce() -> T) -> Option<T> {
+    let _outside = Outside::enter();
+    let freezer = FREEZER.load(Ordering::SeqCst);
+    if freezer != 0 && Birth::is_another(freezer) {
+        // Nobody of this process freezes before this thread is back.
+        thaw(freezer);
+    } else if freezer != 0 {
+        return None;
+    }
+    Some(call())
+}
+
+/// Has a function called behind each thaw, by the thread that thawed. The first that is given stays.
+pub(crate) fn after_thaw(function: fn()) {
+    let _ = AFTER_THAW.set(function);
+}
+
+/// Ends the process, with a last line. If this thread has frozen memory it is thawed before: what the line goes to may store there.
+pub(crate) fn give_up(why: fmt::Arguments<'_>) -> ! {
+    if FREEZES.get() {
+        LATE_UNTIL_MS.store(now_ms() + LATE_MS, Ordering::SeqCst);
+        thaw(FREEZER.load(Ordering::SeqCst));
+    }
+    log::error!("{why}: giving up");
+    log::logger().flush();
+    std::process::abort();
 }
 
 /// Once no other thread of this process is. With every signal blocked: a handler of this thread's would wait for itself.
@@ -76,7 +176,7 @@ fn become_freezer(me: u64) {
     loop {
         let freezer = FREEZER.load(Ordering::SeqCst);
         if freezer != 0 && Birth::is_another(freezer) {
-            thaw_copy(freezer);
+            thaw(freezer);
         } else if freezer != 0 {
             nap();
         } else if FREEZER.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
@@ -85,20 +185,17 @@ fn become_freezer(me: u64) {
     }
 }
 
-/// In a child: what the parent had frozen when it was forked is the child's to store to. Async-signal-safe.
-fn thaw_copy(parent: u64) {
+/// What was frozen is to be stored to: in a child what its parent had frozen when it was forked, or at the end of the process, by the
+/// freezer. Async-signal-safe.
+fn thaw(freezer: u64) {
     let list = FROZEN.load(Ordering::SeqCst);
-    // SAFETY: null, or a list of the parent's, which nobody frees in this process.
-    let frozen = unsafe { list.as_ref() };
-    for (part, access) in frozen.into_iter().flatten() {
-        let access = MprotectFlags::from_bits_retain(*access as u32);
-        // By the kernel's own call: that of the C library may be another's who stands before it, and takes locks.
-        // SAFETY: the program's own memory, with the access that it asked for. Where it has unmapped some of it, that stays as it is.
-        let _ = unsafe { rustix::mm::mprotect(part.start as *mut c_void, part.len(), access) };
+    // SAFETY: null, or a list of the parent's or of this thread's, which nobody frees meanwhile in this process.
+    if let Some(frozen) = unsafe { list.as_ref() } {
+        restore(frozen);
     }
     // Another thread of the child may be done before. The list goes with the process.
     let _ = FROZEN.compare_exchange(list, ptr::null_mut(), Ordering::SeqCst, Ordering::SeqCst);
-    let _ = FREEZER.compare_exchange(parent, 0, Ordering::SeqCst, Ordering::SeqCst);
+    let _ = FREEZER.compare_exchange(freezer, 0, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// Async-signal-safe.
@@ -151,9 +248,13 @@ impl Drop for Frozen {
             // SAFETY: of `freeze`, in this process, where nobody else looks into it.
             drop(unsafe { Box::from_raw(list) });
         }
+        FREEZES.set(false);
         FREEZER.store(0, Ordering::SeqCst);
         if let Err(error) = set_signals(Some(&self.signals)) {
             log::error!("signals stay blocked: {error}");
+        }
+        if let Some(after_thaw) = AFTER_THAW.get() {
+            after_thaw();
         }
     }
 }
@@ -177,7 +278,7 @@ extern "C" fn wait(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     if is_ours && is_frozen() {
         let freezer = FREEZER.load(Ordering::SeqCst);
         if freezer != 0 && Birth::is_another(freezer) {
-            thaw_copy(freezer);
+            thaw(freezer);
             return;
         }
         while is_frozen() {
@@ -210,7 +311,15 @@ extern "C" fn wait(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+
+    /// What the tests freeze is nothing to each other.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     static MEMORY: AtomicUsize = AtomicUsize::new(0);
     static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -227,6 +336,7 @@ mod tests {
 
     #[test]
     fn a_signal_to_the_freezing_thread_waits_until_memory_can_be_stored_to_again() {
+        let _alone = alone();
         let (len, both) = (super::super::page_size(), libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: anywhere.
         let at =
@@ -301,6 +411,7 @@ mod tests {
 
     #[test]
     fn a_child_that_is_forked_while_memory_is_frozen_stores_to_its_copy() {
+        let _alone = alone();
         let memory = mapped();
         let status = forked_from_frozen(&memory, || {
             // SAFETY: of `mapped`.
@@ -311,7 +422,61 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_called_while_memory_is_frozen_and_nothing_is_frozen_while_somebody_is() {
+        static THAWS: AtomicUsize = AtomicUsize::new(0);
+        after_thaw(|| {
+            THAWS.fetch_add(1, Ordering::SeqCst);
+        });
+        let _alone = alone();
+        let memory = mapped();
+        let (is_in, left) = (std::sync::Barrier::new(2), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let called = call_out(|| {
+                    is_in.wait();
+                    while FREEZER.load(Ordering::SeqCst) == 0 {
+                        nap();
+                    }
+                    // Time to freeze what is stored to now.
+                    (0..100).for_each(|_| nap());
+                    let frozen = is_frozen();
+                    left.store(true, Ordering::SeqCst);
+                    frozen
+                });
+                assert_eq!(called, Some(false), "frozen while the program was called");
+            });
+            is_in.wait();
+            // SAFETY: of `mapped`; nobody stores to it.
+            let frozen = unsafe { freeze(&[(memory.clone(), BOTH)]) }.unwrap();
+            assert!(left.load(Ordering::SeqCst), "nobody waited for who was called");
+            assert_eq!(call_out(|| ()), None, "called while memory is frozen");
+            let thaws = THAWS.load(Ordering::SeqCst);
+            // SAFETY: the test's own.
+            unsafe { address::mprotect(&memory, BOTH) }.unwrap();
+            drop(frozen);
+            assert!(THAWS.load(Ordering::SeqCst) > thaws, "nobody was told of the thaw");
+        });
+    }
+
+    #[test]
+    fn a_child_that_is_forked_while_memory_is_frozen_or_the_program_is_called_calls_and_freezes() {
+        let _alone = alone();
+        let (memory, own) = (mapped(), mapped());
+        let status = forked_from_frozen(&memory, || call_out(|| true) == Some(true));
+        assert_eq!(status, 0, "a thread of its parent's holds what was copied");
+        let status = call_out(|| {
+            forked(|| {
+                // SAFETY: of `mapped`, and the child has one thread.
+                let Ok(_frozen) = (unsafe { freeze(&[(own.clone(), BOTH)]) }) else { return false };
+                call_out(|| ()).is_none()
+            })
+        });
+        assert_eq!(status, Some(0), "it waits for a thread of its parent's");
+    }
+
+    #[test]
     fn a_child_that_is_forked_while_memory_is_frozen_freezes_its_own() {
+        let _alone = alone();
         let (memory, own) = (mapped(), mapped());
         let status = forked_from_frozen(&memory, || {
             // SAFETY: of `mapped`, and the child has one thread.

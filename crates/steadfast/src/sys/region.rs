@@ -354,8 +354,10 @@ impl Region {
         // SAFETY: MS_ASYNC does nothing but look whether the range is mapped (msync(2): ENOMEM if not).
         let whole = unsafe { mm::msync(self.address(bytes.start).cast(), bytes.len(), MsyncFlags::ASYNC) };
         if whole == Err(rustix::io::Errno::NOMEM) {
-            log::error!("{} bytes of addresses were lost to somebody else: giving up", bytes.len());
-            std::process::abort();
+            super::freeze::give_up(format_args!(
+                "{} bytes of addresses were lost to somebody else",
+                bytes.len()
+            ));
         }
     }
 

@@ -135,8 +135,8 @@ impl Working {
         if let Err(error) = region.place_anonymous(bytes.clone(), STORES, PRIVATE) {
             // They were mapped just now: the kernel has no memory left. Some of the bytes may have moved already, and to go on with the
             // rest would be to lose them silently; what is committed is in the journal.
-            log::error!("no memory for {} bytes that were there before: giving up ({error})", bytes.len());
-            std::process::abort();
+            let len = bytes.len();
+            sys::freeze::give_up(format_args!("no memory for {len} bytes that were there before ({error})"));
         }
         for start in bytes.clone().step_by(MOVED_BYTES) {
             let piece = start..bytes.end.min(start + MOVED_BYTES);
