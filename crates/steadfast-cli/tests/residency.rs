@@ -198,6 +198,20 @@ fn nobody_can_tell_is_a_question_mark_with_a_reason() {
 }
 
 #[test]
+fn names_neither_break_a_line_nor_speak_to_the_terminal() {
+    let dir = folder();
+    let name = "a\u{1b}[31m\nb";
+    fs::write(dir.path().join(name), "x").unwrap();
+    let said = run(dir.path(), &["stat", name]).code(0);
+    assert!(!said.out.contains('\u{1b}') && said.out.lines().count() == 3, "{said:?}");
+    assert!(said.out.contains("a\\u{1b}[31m\\nb"), "{said:?}");
+    assert_eq!(stat(dir.path(), &[name])["files"][0]["path"], name, "JSON has it as it is");
+    let said = run(dir.path(), &["stat", "gone\u{1b}[31m\nb"]).code(1);
+    said.complains(&["gone\\u{1b}[31m\\nb"]);
+    assert!(!said.err.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
 fn assertions_are_exit_codes() {
     let dir = folder();
     if !knows_dirty(dir.path()) {

@@ -1,11 +1,12 @@
 //! The table: which columns, in which order, how wide.
 
 use clap::ValueEnum;
+use unicode_width::UnicodeWidthStr;
 
 use super::bar;
 use super::row::{Row, Total, page_bytes};
 use crate::failure::Failure;
-use crate::output::{Out, counted};
+use crate::output::{Out, counted, printable};
 use crate::size;
 
 /// Cells of the bar.
@@ -119,7 +120,7 @@ impl Column {
             Column::Recently => bytes(row.recently_evicted_pages),
             Column::Pages => row.pages.to_string(),
             Column::Where => bar::of(row, BAR_CELLS),
-            Column::Path => row.path.clone(),
+            Column::Path => printable(&row.path),
         }
     }
 
@@ -180,12 +181,12 @@ pub(super) fn print(
     lines.extend(rows.iter().map(|row| columns.iter().map(|column| column.cell(row, exact)).collect()));
     lines.push(columns.iter().map(|column| column.of_total(total, exact)).collect());
     let widths: Vec<usize> = (0..columns.len())
-        .map(|number| lines.iter().map(|line| line[number].chars().count()).max().unwrap_or(0))
+        .map(|number| lines.iter().map(|line| line[number].width()).max().unwrap_or(0))
         .collect();
     for line in &lines {
         let mut text = String::new();
         for (number, cell) in line.iter().enumerate() {
-            let gap = " ".repeat(widths[number].saturating_sub(cell.chars().count()));
+            let gap = " ".repeat(widths[number].saturating_sub(cell.width()));
             if number > 0 {
                 text.push_str("  ");
             }
