@@ -212,6 +212,32 @@ fn names_neither_break_a_line_nor_speak_to_the_terminal() {
 }
 
 #[test]
+fn where_no_more_threads_can_be_started_fewer_do_the_work() {
+    // Somebody whose processes are not counted with those of others, who may have one, and enter no folder of ours but this.
+    let nobody = 61_234;
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("steadfast");
+    fs::copy(env!("CARGO_BIN_EXE_steadfast"), &program).unwrap();
+    let _file = cold(&dir.path().join("f"), 2048);
+    for path in [dir.path(), &program, &dir.path().join("f")] {
+        if std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).is_err() {
+            return eprintln!("lacks the right to give files away");
+        }
+    }
+    for command in ["stat --threads 9 .", "stat --threads 9 -t .", "warm --readers 9 f"] {
+        let output = Command::new("setpriv")
+            .args([&format!("--reuid={nobody}"), &format!("--regid={nobody}"), "--clear-groups"])
+            .args(["prlimit", "--nproc=1", "./steadfast"])
+            .args(command.split(' '))
+            .current_dir(dir.path())
+            .output();
+        let Ok(output) = output else { return eprintln!("lacks setpriv") };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {said}");
+    }
+}
+
+#[test]
 fn assertions_are_exit_codes() {
     let dir = folder();
     if !knows_dirty(dir.path()) {
