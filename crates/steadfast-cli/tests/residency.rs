@@ -86,7 +86,8 @@ fn stat_says_exactly_what_is_resident_dirty_and_absent() {
     let of = |name: &str| -> Vec<u64> { parts.iter().map(|part| part[name].as_u64().unwrap()).collect() };
     assert_eq!(of("resident_pages"), [2, 0, 0, 0, 0, 1, 1, 0, 0, 1]);
     assert_eq!(of("dirty_pages"), [0, 0, 0, 0, 0, 0, 1, 0, 0, 1]);
-    // A part of it.
+    // Nothing of it, and a part of it.
+    assert_eq!(stat(dir.path(), &["f", "--range", "5..5"])["total"]["pages"], 0);
     let answer = stat(dir.path(), &["f", "--range", &format!("{}..{}", 50 * page(), 61 * page())]);
     assert_eq!((&answer["total"]["pages"], &answer["total"]["resident_pages"]), (&json!(11), &json!(2)));
     // For people.
