@@ -42,9 +42,11 @@ struct Answer {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Whoever types the names can end it as ever.
+    let selection = args.selection.listed()?;
     let interrupt = Interrupt::listen()?;
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
-    let selected = args.selection.ask(|file| {
+    let selected = selection.ask(|file| {
         let asked = interrupt.is_asked();
         if asked { Ok(None) } else { file.evict(range, args.sync).map(Some) }
     })?;

@@ -113,11 +113,12 @@ fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<(u64, u64)> {
 
 /// Runs `restore`.
 pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let interrupt = Interrupt::listen()?;
+    // Whoever waits for the set can end it as ever.
     let set = read_set(&args.set)?;
+    let interrupt = Interrupt::listen()?;
     let mut wanted = Vec::new();
     let mut failed = 0;
-    for saved in &set.files {
+    for saved in set.files.iter().take_while(|_| !interrupt.is_asked()) {
         match absent_of(saved) {
             Ok(file) => wanted.push(file),
             Err(error) => {

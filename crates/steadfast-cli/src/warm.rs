@@ -74,9 +74,14 @@ pub(crate) struct Answer {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Whoever types the names can end it as ever.
+    let selection = args.selection.listed()?;
     let interrupt = Interrupt::listen()?;
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
-    let selected = args.selection.ask(|file| file.absent(range))?;
+    let selected = selection.ask(|file| {
+        let asked = interrupt.is_asked();
+        if asked { Ok(Vec::new()) } else { file.absent(range) }
+    })?;
     let failed = selected.failed.len() as u64;
     let wanted: Vec<_> = selected.found.into_iter().map(|(path, absent)| Wanted { path, absent }).collect();
     let answer = read(&wanted, failed, args.pace.pace(), &interrupt);

@@ -399,6 +399,31 @@ fn what_was_saved_is_restored() {
     }
 }
 
+#[test]
+fn whoever_waits_for_its_input_ends_at_the_first_interrupt() {
+    let dir = folder();
+    let lists = ["warm", "evict", "lock"].map(|command| [command, "--files0-from", "-"].to_vec());
+    for arguments in lists.into_iter().chain([vec!["restore", "-"]]) {
+        let mut child = steadfast(dir.path(), &arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let waits = || {
+            let stat = fs::read_to_string(format!("/proc/{}/wchan", child.id())).unwrap_or_default();
+            stat.contains("pipe")
+        };
+        while !waits() {
+            std::thread::yield_now();
+        }
+        signal(&child, Signal::INT);
+        let begun = std::time::Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if begun.elapsed() > std::time::Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("{arguments:?} goes on waiting");
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
 fn start(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = steadfast(folder, arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
