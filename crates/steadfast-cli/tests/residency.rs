@@ -302,6 +302,7 @@ fn evict_says_what_went_what_is_dirty_and_what_is_in_use() {
             "interrupted",
             "schema",
             "still_dirty_bytes",
+            "unexplained_bytes",
             "unknown_files"
         ]
     );
@@ -311,6 +312,16 @@ fn evict_says_what_went_what_is_dirty_and_what_is_in_use() {
     drop(map);
     run(dir.path(), &["evict", "f"]).code(0);
     assert_eq!(stat(dir.path(), &["f"])["total"]["resident_pages"], 0);
+}
+
+#[test]
+fn what_stays_for_a_reason_that_nobody_can_tell_is_said_to_stay() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return eprintln!("lacks /dev/shm") };
+    fs::write(dir.path().join("f"), vec![1; 8 * page() as usize]).unwrap();
+    let answer = run(dir.path(), &["evict", "--json", "f"]).code(0).json();
+    assert_eq!(answer["unexplained_bytes"], 8 * page());
+    let said = run(dir.path(), &["evict", "f"]).code(0);
+    assert!(said.out.contains("stayed: it lives in memory"), "{said:?}");
 }
 
 #[test]
