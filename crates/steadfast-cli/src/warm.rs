@@ -125,12 +125,17 @@ pub(crate) fn tell(answer: &Answer, json: bool) -> Result<(), Failure> {
 
 /// What does not fit pushes out what came before it.
 fn warn_if_it_does_not_fit(bytes: u64) {
-    let available = crate::memory::available_bytes();
-    if let Some(available) = available.filter(|&available| bytes > available) {
+    let of_machine = crate::memory::available_bytes()
+        .map(|available| (available, format!("{} of memory are free", size::show(available))));
+    let of_group = crate::groups::own_room().map(|(room, group)| {
+        let spare = room.spare_bytes;
+        (spare, format!("the control group {} has room for {}", group.display(), size::show(spare)))
+    });
+    let tightest = of_machine.into_iter().chain(of_group).min();
+    if let Some((_, limit)) = tightest.filter(|(available, _)| bytes > *available) {
         output::complain(&format!(
-            "{} are to be read and {} of memory are free: what is read first may be gone before the end (--max)",
-            size::show(bytes),
-            size::show(available)
+            "{} are to be read and {limit}: what is read first may be gone before the end (--max)",
+            size::show(bytes)
         ));
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::groups::Counted;
 use super::look::{Look, sum};
 use super::page::Known;
 use super::processes::{Process, Walk};
+use crate::groups::Counted;
 use crate::screen::snapshots::at_both_sizes;
 use crate::screen::{Shown, View};
 use crate::stat;
