@@ -411,6 +411,27 @@ fn what_was_saved_is_restored() {
 }
 
 #[test]
+fn a_set_that_was_not_saved_so_is_refused_and_one_page_is_read_once() {
+    let dir = folder();
+    if !knows_dirty(dir.path()) {
+        return;
+    }
+    drop(cold(&dir.path().join("f"), 4));
+    let set = |ranges: &str| {
+        format!(
+            r#"{{"schema":1,"files":[{{"path":"f","size_bytes":1,"modified_s":0,"resident":{ranges}}}]}}"#
+        )
+    };
+    let restore = |text: &str| run_with(dir.path(), &["restore", "--json", "-"], text);
+    let said = restore(r#"{"schema":2,"entries":[]}"#).code(1);
+    said.complains(&["standard input has schema 2, this version reads 1; nothing was read"]);
+    restore(&set("[[0,4096],[9,3]]")).code(1).complains(&["ends before it starts", "nothing was read"]);
+    let said = restore(&set("[[5,6],[0,9],[1,2]]")).code(0);
+    let once = (json!(page()), json!(page()));
+    assert_eq!((said.json()["absent_bytes"].clone(), said.json()["read_bytes"].clone()), once);
+}
+
+#[test]
 fn whoever_waits_for_its_input_ends_at_the_first_interrupt() {
     let dir = folder();
     let lists = ["warm", "evict", "lock"].map(|command| [command, "--files0-from", "-"].to_vec());
