@@ -98,3 +98,22 @@ fn a_line_of_json_has_the_shape_that_docs_screens_md_names() {
         }
     }
 }
+
+#[test]
+fn what_nobody_can_tell_is_no_zero() {
+    let rows = HashMap::from([((1, 0), stat::Row { pages: 9, ..stat::Row::default() })]);
+    let walk = Walk { processes: vec![process(10, "/system", [0])], ..Walk::default() };
+    let mut known = known();
+    known.take(sum(rows, walk, counted));
+    for kind in 0..3 {
+        let view = View::new(kind, 0, false);
+        let row = &serde_json::to_value(known.answer(&view)).unwrap()["rows"][0];
+        for key in ["cached_bytes", "dirty_bytes", "write_back_bytes"] {
+            assert!(row[key].is_null(), "{kind} {key}: {row}");
+        }
+        let page = known.page(&view);
+        for cells in page.rows.iter().chain([&page.total]) {
+            assert!(matches!(&cells[0], crate::screen::Cell::Text(text) if text == "?"), "{kind}: {cells:?}");
+        }
+    }
+}
