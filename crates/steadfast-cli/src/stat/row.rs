@@ -136,7 +136,8 @@ impl Total {
     }
 
     fn told(&self, pages: u64, unknown_files: u64) -> Option<u64> {
-        (self.files == 0 || unknown_files < self.files).then_some(pages)
+        // Files without pages tell nothing of the others.
+        (unknown_files == 0 || unknown_files < self.files && self.pages > 0).then_some(pages)
     }
 
     /// From 0 to 1. Of nothing, everything is in memory. `None` where it is not known of every file.
@@ -176,5 +177,7 @@ mod tests {
         assert_eq!(told(&[&unknown, &unknown]), [None; 5]);
         assert_eq!(told(&[&unknown, &present, &known]), [Some(4), Some(0), Some(0), Some(1), Some(0)]);
         assert_eq!(told(&[]), [Some(0); 5], "of nothing everything is known");
+        let empty = Row { pages: 0, resident_pages: Some(0), ..known.clone() };
+        assert_eq!(told(&[&unknown, &empty]), [None; 5]);
     }
 }
