@@ -97,8 +97,8 @@ impl Hierarchy {
         self.parse(&std::fs::read_to_string(self.folder_of(group).join("memory.stat")).unwrap_or_default())
     }
 
-    /// What could still be read into memory by a process of a group and of all above it: the tightest of them. `None` where nothing
-    /// is limited.
+    /// What could still be read into memory by a process of a group, and of all above it: the tightest of them. `None` where
+    /// nothing is limited.
     pub(crate) fn tightest(&self, group: &Path) -> Option<(Room, PathBuf)> {
         let rooms = group.ancestors().filter_map(|group| Some((self.room_in(group)?, group.to_owned())));
         rooms.min_by_key(|(room, _)| room.spare_bytes)
