@@ -23,7 +23,7 @@ use steadfast::disk::{Disk, Durability, RealDisk};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::open;
-use crate::output::{Out, Progress};
+use crate::output::{Out, Progress, printable};
 use crate::place::{Device, Machine, mount_of};
 use crate::size;
 use crate::work_folder::{Folder, Purpose, check_space};
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(destination) = destination {
         let path = destination.write(&page::render(&report))?;
         if !args.json {
-            out.line(format!("\nThe report is in {}", words::printable(&path.display().to_string())))?;
+            out.line(format!("\nThe report is in {}", printable(&path.display().to_string())))?;
         }
     }
     out.flush()?;

@@ -1,5 +1,7 @@
 //! `steadfast evict`: files out of memory, and what stayed.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -37,14 +39,21 @@ struct Answer {
     evicted_bytes: u64,
     still_dirty_bytes: u64,
     in_use_bytes: u64,
+    /// Stayed, and nobody can tell whether it is dirty or in use.
+    unexplained_bytes: u64,
     interrupted: bool,
+    /// What is known of the unexplained bytes.
+    #[serde(skip)]
+    reasons: BTreeMap<String, u64>,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Whoever types the names can end it as ever.
+    let selection = args.selection.listed()?;
     let interrupt = Interrupt::listen()?;
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
-    let selected = args.selection.ask(|file| {
+    let selected = selection.ask(|file| {
         let asked = interrupt.is_asked();
         if asked { Ok(None) } else { file.evict(range, args.sync).map(Some) }
     })?;
@@ -61,6 +70,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         answer.evicted_bytes += evicted.pages().unwrap_or(0) * page_bytes;
         answer.still_dirty_bytes += evicted.still_dirty().unwrap_or(0) * page_bytes;
         answer.in_use_bytes += evicted.in_use().unwrap_or(0) * page_bytes;
+        if let (None, Some(stayed @ 1..), Some(why)) =
+            (evicted.in_use(), evicted.after.resident, evicted.after.unknown)
+        {
+            answer.unexplained_bytes += stayed * page_bytes;
+            *answer.reasons.entry(why.to_string()).or_default() += stayed * page_bytes;
+        }
     }
     let mut out = Out::open();
     if args.json {
@@ -86,6 +101,9 @@ impl Answer {
         if self.in_use_bytes > 0 {
             let bytes = size::show(self.in_use_bytes);
             text.push_str(&format!("; {bytes} in use: mapped or locked by a process, or read again"));
+        }
+        for (why, bytes) in &self.reasons {
+            text.push_str(&format!("; {} stayed: {why}", size::show(*bytes)));
         }
         if self.unknown_files > 0 {
             text.push_str(&format!("; of {} nobody can tell", counted(self.unknown_files, "file")));

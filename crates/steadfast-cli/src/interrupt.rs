@@ -30,14 +30,22 @@ impl Interrupt {
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
 
-/// Returns when one of them comes, after `ready` was called.
-pub(crate) fn wait_for_one(ready: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
-    ready()?;
-    signals.forever().next();
-    Ok(())
+    /// Returns when one of them has come.
+    pub(crate) fn wait(&self) -> Result<(), Failure> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+        // One that came before it was listened to here is in the note.
+        if !self.is_asked() {
+            signals.forever().next();
+        }
+        Ok(())
+    }
+
+    /// As if one had come.
+    #[cfg(test)]
+    pub(crate) fn asked() -> Interrupt {
+        Interrupt(Arc::new(AtomicBool::new(true)))
+    }
 }
 
 fn failed(error: io::Error) -> Failure {

@@ -15,6 +15,7 @@ mod duration;
 mod edits;
 mod evict;
 mod failure;
+mod groups;
 mod install;
 mod interrupt;
 mod lines;

@@ -1,8 +1,16 @@
 //! The memory of this machine.
 
+use crate::groups::Room;
+
 /// What the kernel could make free without swapping (proc_meminfo(5)).
 pub(crate) fn available_bytes() -> Option<u64> {
     meminfo("MemAvailable:")
+}
+
+/// The same as room: what of it are files that may go.
+pub(crate) fn room() -> Option<Room> {
+    let file_bytes = meminfo("Active(file):").unwrap_or(0) + meminfo("Inactive(file):").unwrap_or(0);
+    Some(Room { spare_bytes: available_bytes()?, file_bytes })
 }
 
 /// The page cache: files in memory, those that live there among them.

@@ -49,9 +49,27 @@ fn unwritable(error: io::Error) -> Failure {
     }
 }
 
-/// One complaint on standard error.
+/// One complaint on standard error: one line, whatever the names in it hold.
 pub(crate) fn complain(text: &str) {
-    note(&format!("steadfast: {text}"));
+    note(&format!("steadfast: {}", printable(text)));
+}
+
+/// Without anything that would drive a terminal, break a line or turn the reading direction.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control()
+            || turns
+            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
+        {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 /// One line on standard error.
@@ -93,5 +111,15 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_drives_a_terminal_or_breaks_a_line() {
+        assert_eq!(printable("a\u{1b}[31m\n\u{202e}b é"), "a\\u{1b}[31m\\n\\u{202e}b é");
     }
 }

@@ -49,6 +49,12 @@ struct Set {
     files: Vec<Saved>,
 }
 
+/// What every set has, of whatever version.
+#[derive(Debug, Deserialize)]
+struct Version {
+    schema: u32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved {
     path: PathBuf,
@@ -111,13 +117,27 @@ fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<(u64, u64)> {
     joined
 }
 
+/// In order, and no byte twice, whatever the ranges were.
+fn united(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut united: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match united.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => united.push(range),
+        }
+    }
+    united
+}
+
 /// Runs `restore`.
 pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let interrupt = Interrupt::listen()?;
+    // Whoever waits for the set can end it as ever.
     let set = read_set(&args.set)?;
+    let interrupt = Interrupt::listen()?;
     let mut wanted = Vec::new();
     let mut failed = 0;
-    for saved in &set.files {
+    for saved in set.files.iter().take_while(|_| !interrupt.is_asked()) {
         match absent_of(saved) {
             Ok(file) => wanted.push(file),
             Err(error) => {
@@ -132,12 +152,13 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
 fn absent_of(saved: &Saved) -> steadfast::Result<Wanted> {
     let file = CachedFile::open(&saved.path)?;
     if (file.len(), file.modified_s()) != (saved.size_bytes, saved.modified_s) {
-        output::note(&format!("steadfast: {}: changed since it was saved", saved.path.display()));
+        output::complain(&format!("{}: changed since it was saved", saved.path.display()));
     }
     let mut absent = Vec::new();
     for &(start, end) in &saved.resident {
-        absent.extend(file.absent((Bound::Included(start), Bound::Excluded(end.max(start))))?);
+        absent.extend(file.absent((Bound::Included(start), Bound::Excluded(end)))?);
     }
+    let absent = united(absent);
     Ok(Wanted { path: saved.path.clone(), absent })
 }
 
@@ -148,23 +169,34 @@ fn read_set(path: &Path) -> Result<Set, Failure> {
     } else {
         std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
     };
-    let name = path.display();
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     read.map_err(|error| Failure::Failed(format!("cannot read the set {name}: {error}")))?;
-    let set: Set = serde_json::from_str(&text).map_err(|error| {
-        Failure::Failed(format!("{name} is no set that `steadfast save` wrote: {error}; nothing was read"))
-    })?;
-    if set.schema != SCHEMA {
+    let no_set = |why: &dyn std::fmt::Display| {
+        Failure::Failed(format!("{name} is no set that `steadfast save` wrote: {why}; nothing was read"))
+    };
+    // First the version: the rest of another one may have another shape.
+    let Version { schema } = serde_json::from_str(&text).map_err(|error| no_set(&error))?;
+    if schema != SCHEMA {
         return Err(Failure::Failed(format!(
-            "{name} has schema {}, this version reads {SCHEMA}; nothing was read",
-            set.schema
+            "{name} has schema {schema}, this version reads {SCHEMA}; nothing was read"
         )));
     }
-    Ok(set)
+    let set: Set = serde_json::from_str(&text).map_err(|error| no_set(&error))?;
+    let mut ranges = set.files.iter().flat_map(|file| &file.resident);
+    match ranges.find(|(start, end)| start > end) {
+        Some((start, end)) => Err(no_set(&format!("the range {start}..{end} ends before it starts"))),
+        None => Ok(set),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_byte_is_read_twice() {
+        assert_eq!(united(vec![8..12, 0..4, 2..3, 4..6, 9..10]), [0..6, 8..12]);
+    }
 
     #[test]
     fn neighbours_are_joined() {

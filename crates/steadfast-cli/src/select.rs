@@ -35,6 +35,9 @@ pub(crate) struct Selection {
     /// How many files are looked at at once. Default: as many as there are processors.
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
+    /// The list has been read into the names.
+    #[arg(skip)]
+    is_listed: bool,
 }
 
 /// What was found.
@@ -54,7 +57,7 @@ enum Order {
 impl Selection {
     /// Is nothing named?
     pub(crate) fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.files0_from.is_none() && self.pid.is_empty()
+        self.paths.is_empty() && self.files0_from.is_none() && !self.is_listed && self.pid.is_empty()
     }
 
     /// These names, and what lies below them.
@@ -67,6 +70,7 @@ impl Selection {
         let mut listed = self.clone();
         if let Some(list) = listed.files0_from.take() {
             listed.paths.extend(names_in(&list)?);
+            listed.is_listed = true;
         }
         Ok(listed)
     }
@@ -106,6 +110,11 @@ impl Selection {
         order: Order,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
+        if self.is_empty() {
+            return Err(Failure::Usage(
+                "name at least one file or folder, or give --pid or --files0-from".to_owned(),
+            ));
+        }
         let mut roots = self.paths.clone();
         if let Some(list) = &self.files0_from {
             roots.extend(names_in(list)?);
@@ -113,15 +122,6 @@ impl Selection {
         let mut processes = Vec::new();
         for &pid in &self.pid {
             processes.extend(process::files_of(pid)?);
-        }
-        if roots.is_empty() && self.pid.is_empty() {
-            return if self.files0_from.is_some() {
-                Ok(Selected { found: Vec::new(), failed: Vec::new() })
-            } else {
-                Err(Failure::Usage(
-                    "name at least one file or folder, or give --pid or --files0-from".to_owned(),
-                ))
-            };
         }
         let of_processes: Vec<Answer<T>> = processes
             .into_iter()

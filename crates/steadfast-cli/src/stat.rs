@@ -13,7 +13,7 @@ mod columns;
 mod row;
 
 use columns::{Column, Order};
-pub(crate) use columns::{percent, size_cell};
+pub(crate) use columns::{largest_first, pages_cell, percent, size_cell};
 #[cfg(test)]
 pub(crate) use row::Part;
 pub(crate) use row::{Row, Total, page_bytes};

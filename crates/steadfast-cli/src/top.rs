@@ -10,7 +10,6 @@ use crate::screen::{Rounds, View, show};
 use crate::select::Selection;
 
 mod answer;
-mod groups;
 mod look;
 mod page;
 mod processes;

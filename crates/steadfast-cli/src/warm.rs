@@ -74,9 +74,14 @@ pub(crate) struct Answer {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Whoever types the names can end it as ever.
+    let selection = args.selection.listed()?;
     let interrupt = Interrupt::listen()?;
     let range = args.range.unwrap_or(ByteRange::ALL).in_file();
-    let selected = args.selection.ask(|file| file.absent(range))?;
+    let selected = selection.ask(|file| {
+        let asked = interrupt.is_asked();
+        if asked { Ok(Vec::new()) } else { file.absent(range) }
+    })?;
     let failed = selected.failed.len() as u64;
     let wanted: Vec<_> = selected.found.into_iter().map(|(path, absent)| Wanted { path, absent }).collect();
     let answer = read(&wanted, failed, args.pace.pace(), &interrupt);
@@ -120,12 +125,17 @@ pub(crate) fn tell(answer: &Answer, json: bool) -> Result<(), Failure> {
 
 /// What does not fit pushes out what came before it.
 fn warn_if_it_does_not_fit(bytes: u64) {
-    let available = crate::memory::available_bytes();
-    if let Some(available) = available.filter(|&available| bytes > available) {
+    let of_machine = crate::memory::available_bytes()
+        .map(|available| (available, format!("{} of memory are free", size::show(available))));
+    let of_group = crate::groups::own_room().map(|(room, group)| {
+        let spare = room.spare_bytes;
+        (spare, format!("the control group {} has room for {}", group.display(), size::show(spare)))
+    });
+    let tightest = of_machine.into_iter().chain(of_group).min();
+    if let Some((_, limit)) = tightest.filter(|(available, _)| bytes > *available) {
         output::complain(&format!(
-            "{} are to be read and {} of memory are free: what is read first may be gone before the end (--max)",
-            size::show(bytes),
-            size::show(available)
+            "{} are to be read and {limit}: what is read first may be gone before the end (--max)",
+            size::show(bytes)
         ));
     }
 }

@@ -60,11 +60,6 @@ enum Order {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let selection = args.selection.listed()?;
-    if selection.is_empty() && args.selection.is_empty() {
-        return Err(Failure::Usage(
-            "name at least one file or folder, or give --pid or --files0-from".to_owned(),
-        ));
-    }
     let order = Order::value_variants().iter().position(|order| *order == args.sort).unwrap_or(0);
     let view = View::new(0, order, args.reverse);
     let known = known::Known::new(&selection, args.rounds.interval);

@@ -86,7 +86,8 @@ fn stat_says_exactly_what_is_resident_dirty_and_absent() {
     let of = |name: &str| -> Vec<u64> { parts.iter().map(|part| part[name].as_u64().unwrap()).collect() };
     assert_eq!(of("resident_pages"), [2, 0, 0, 0, 0, 1, 1, 0, 0, 1]);
     assert_eq!(of("dirty_pages"), [0, 0, 0, 0, 0, 0, 1, 0, 0, 1]);
-    // A part of it.
+    // Nothing of it, and a part of it.
+    assert_eq!(stat(dir.path(), &["f", "--range", "5..5"])["total"]["pages"], 0);
     let answer = stat(dir.path(), &["f", "--range", &format!("{}..{}", 50 * page(), 61 * page())]);
     assert_eq!((&answer["total"]["pages"], &answer["total"]["resident_pages"]), (&json!(11), &json!(2)));
     // For people.
@@ -198,6 +199,46 @@ fn nobody_can_tell_is_a_question_mark_with_a_reason() {
 }
 
 #[test]
+fn names_neither_break_a_line_nor_speak_to_the_terminal() {
+    let dir = folder();
+    let name = "a\u{1b}[31m\nb";
+    fs::write(dir.path().join(name), "x").unwrap();
+    let said = run(dir.path(), &["stat", name]).code(0);
+    assert!(!said.out.contains('\u{1b}') && said.out.lines().count() == 3, "{said:?}");
+    assert!(said.out.contains("a\\u{1b}[31m\\nb"), "{said:?}");
+    assert_eq!(stat(dir.path(), &[name])["files"][0]["path"], name, "JSON has it as it is");
+    let said = run(dir.path(), &["stat", "gone\u{1b}[31m\nb"]).code(1);
+    said.complains(&["gone\\u{1b}[31m\\nb"]);
+    assert!(!said.err.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn where_no_more_threads_can_be_started_fewer_do_the_work() {
+    // Somebody whose processes are not counted with those of others, who may have one, and enter no folder of ours but this.
+    let nobody = 61_234;
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("steadfast");
+    fs::copy(env!("CARGO_BIN_EXE_steadfast"), &program).unwrap();
+    let _file = cold(&dir.path().join("f"), 2048);
+    for path in [dir.path(), &program, &dir.path().join("f")] {
+        if std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).is_err() {
+            return eprintln!("lacks the right to give files away");
+        }
+    }
+    for command in ["stat --threads 9 .", "stat --threads 9 -t .", "warm --readers 9 f"] {
+        let output = Command::new("setpriv")
+            .args([&format!("--reuid={nobody}"), &format!("--regid={nobody}"), "--clear-groups"])
+            .args(["prlimit", "--nproc=1", "./steadfast"])
+            .args(command.split(' '))
+            .current_dir(dir.path())
+            .output();
+        let Ok(output) = output else { return eprintln!("lacks setpriv") };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {said}");
+    }
+}
+
+#[test]
 fn assertions_are_exit_codes() {
     let dir = folder();
     if !knows_dirty(dir.path()) {
@@ -261,6 +302,7 @@ fn evict_says_what_went_what_is_dirty_and_what_is_in_use() {
             "interrupted",
             "schema",
             "still_dirty_bytes",
+            "unexplained_bytes",
             "unknown_files"
         ]
     );
@@ -270,6 +312,16 @@ fn evict_says_what_went_what_is_dirty_and_what_is_in_use() {
     drop(map);
     run(dir.path(), &["evict", "f"]).code(0);
     assert_eq!(stat(dir.path(), &["f"])["total"]["resident_pages"], 0);
+}
+
+#[test]
+fn what_stays_for_a_reason_that_nobody_can_tell_is_said_to_stay() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return eprintln!("lacks /dev/shm") };
+    fs::write(dir.path().join("f"), vec![1; 8 * page() as usize]).unwrap();
+    let answer = run(dir.path(), &["evict", "--json", "f"]).code(0).json();
+    assert_eq!(answer["unexplained_bytes"], 8 * page());
+    let said = run(dir.path(), &["evict", "f"]).code(0);
+    assert!(said.out.contains("stayed: it lives in memory"), "{said:?}");
 }
 
 #[test]
@@ -355,6 +407,52 @@ fn what_was_saved_is_restored() {
     for text in ["", "{}", "[]", "{\"schema\":9,\"files\":[]}", "{\"schema\":1,\"files\":[{\"path\":7}]}"] {
         let said = run_with(dir.path(), &["restore", "-"], text).code(1);
         assert!(said.err.contains("nothing was read"), "{text}: {said:?}");
+    }
+}
+
+#[test]
+fn a_set_that_was_not_saved_so_is_refused_and_one_page_is_read_once() {
+    let dir = folder();
+    if !knows_dirty(dir.path()) {
+        return;
+    }
+    drop(cold(&dir.path().join("f"), 4));
+    let set = |ranges: &str| {
+        format!(
+            r#"{{"schema":1,"files":[{{"path":"f","size_bytes":1,"modified_s":0,"resident":{ranges}}}]}}"#
+        )
+    };
+    let restore = |text: &str| run_with(dir.path(), &["restore", "--json", "-"], text);
+    let said = restore(r#"{"schema":2,"entries":[]}"#).code(1);
+    said.complains(&["standard input has schema 2, this version reads 1; nothing was read"]);
+    restore(&set("[[0,4096],[9,3]]")).code(1).complains(&["ends before it starts", "nothing was read"]);
+    let said = restore(&set("[[5,6],[0,9],[1,2]]")).code(0);
+    let once = (json!(page()), json!(page()));
+    assert_eq!((said.json()["absent_bytes"].clone(), said.json()["read_bytes"].clone()), once);
+}
+
+#[test]
+fn whoever_waits_for_its_input_ends_at_the_first_interrupt() {
+    let dir = folder();
+    let lists = ["warm", "evict", "lock"].map(|command| [command, "--files0-from", "-"].to_vec());
+    for arguments in lists.into_iter().chain([vec!["restore", "-"]]) {
+        let mut child = steadfast(dir.path(), &arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let waits = || {
+            let stat = fs::read_to_string(format!("/proc/{}/wchan", child.id())).unwrap_or_default();
+            stat.contains("pipe")
+        };
+        while !waits() {
+            std::thread::yield_now();
+        }
+        signal(&child, Signal::INT);
+        let begun = std::time::Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if begun.elapsed() > std::time::Duration::from_secs(20) {
+                child.kill().unwrap();
+                panic!("{arguments:?} goes on waiting");
+            }
+            std::thread::yield_now();
+        }
     }
 }
 

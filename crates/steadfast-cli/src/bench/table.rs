@@ -2,9 +2,9 @@
 
 use super::kind::Group;
 use super::report::Report;
-use super::words::{printable, wrapped};
+use super::words::wrapped;
 use crate::failure::Failure;
-use crate::output::Out;
+use crate::output::{Out, printable};
 
 const WIDTH: usize = 80;
 /// In front of what was measured on which machine.

@@ -1,22 +1,6 @@
 //! Words from outside (paths, device names) on a screen and on a page.
 
-/// Without anything that would drive a terminal, break a line or turn the reading direction.
-pub(super) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        let turns =
-            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control()
-            || turns
-            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
-        {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
+use crate::output::printable;
 
 /// As text or as an attribute's value of HTML and XML.
 pub(super) fn escaped(text: &str) -> String {
@@ -83,7 +67,6 @@ mod tests {
     #[test]
     fn nothing_from_outside_is_markup_or_drives_a_terminal() {
         assert_eq!(escaped("a<b>&\"'"), "a&lt;b&gt;&amp;&quot;&#39;");
-        assert_eq!(printable("a\u{1b}[31m\n\u{202e}b é"), "a\\u{1b}[31m\\n\\u{202e}b é");
         assert_eq!(escaped("\u{0}<"), "\\u{0}&lt;");
     }
 

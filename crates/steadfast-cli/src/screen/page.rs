@@ -66,10 +66,35 @@ pub(crate) enum Tone {
     Wrong,
 }
 
+impl Column {
+    /// Of numbers, so many cells wide.
+    pub(crate) const fn number(title: &'static str, cells: u16, rank: u8) -> Column {
+        Column { title, width: Width::Number(cells), rank }
+    }
+
+    /// Of names: it stays.
+    pub(crate) const fn name(title: &'static str) -> Column {
+        Column { title, width: Width::Name, rank: 0 }
+    }
+}
+
 impl Cell<'_> {
     /// Nothing.
     pub(crate) fn none() -> Self {
         Cell::Text(String::new())
+    }
+
+    /// Pages as bytes, `?` where nobody can tell.
+    pub(crate) fn pages(pages: Option<u64>) -> Self {
+        Cell::Text(stat::pages_cell(pages, false))
+    }
+
+    /// The same of pages that are to be written.
+    pub(crate) fn waiting(pages: Option<u64>) -> Self {
+        match pages {
+            Some(1..) => Cell::Toned(stat::pages_cell(pages, false), Tone::Waits),
+            _ => Cell::pages(pages),
+        }
     }
 }
 

@@ -94,12 +94,16 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         self.work().parcels = roots.into_iter().rev().map(Parcel::Root).collect();
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|| {
+                let started = std::thread::Builder::new().spawn_scoped(scope, || {
                     // SAFETY: this thread was started here, and has been handed no descriptor (see the head of this file). Where it
                     // cannot be, it goes on with the table of all.
                     let _ = unsafe { unshare_unsafe(UnshareFlags::FILES) };
                     self.work_through();
                 });
+                // Those that could be started do the work.
+                if started.is_err() {
+                    break;
+                }
             }
             self.work_through();
         });

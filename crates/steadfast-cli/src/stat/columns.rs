@@ -1,11 +1,14 @@
 //! The table: which columns, in which order, how wide.
 
+use std::cmp::Ordering;
+
 use clap::ValueEnum;
+use unicode_width::UnicodeWidthStr;
 
 use super::bar;
 use super::row::{Row, Total, page_bytes};
 use crate::failure::Failure;
-use crate::output::{Out, counted};
+use crate::output::{Out, counted, printable};
 use crate::size;
 
 /// Cells of the bar.
@@ -56,21 +59,16 @@ pub(super) enum Order {
 
 impl Order {
     pub(super) fn apply(self, rows: &mut [Row], reverse: bool) {
-        let share =
-            |row: &Row| row.resident_pages.map_or(0, |resident| resident * 1_000_000 / row.pages.max(1));
         let key: &dyn Fn(&Row) -> u64 = match self {
             Order::Path => &|_| 0,
             Order::Size => &|row| row.size_bytes,
             Order::Resident => &|row| row.resident_pages.unwrap_or(0),
-            Order::Percent => &share,
+            Order::Percent => &Row::resident_ppm,
             Order::Dirty => &|row| row.dirty_pages.unwrap_or(0),
             Order::Writing => &|row| row.write_back_pages.unwrap_or(0),
             Order::Evicted => &|row| row.evicted_pages.unwrap_or(0),
         };
-        rows.sort_by(|one, other| key(other).cmp(&key(one)).then_with(|| one.path.cmp(&other.path)));
-        if reverse {
-            rows.reverse();
-        }
+        largest_first(rows, key, |one, other| one.path.cmp(&other.path), reverse);
     }
 }
 
@@ -106,9 +104,7 @@ impl Column {
     }
 
     fn cell(self, row: &Row, exact: bool) -> String {
-        let bytes = |pages: Option<u64>| {
-            pages.map_or_else(|| "?".to_owned(), |pages| size_cell(pages * page_bytes(), exact))
-        };
+        let bytes = |pages| pages_cell(pages, exact);
         match self {
             Column::Size => size_cell(row.size_bytes, exact),
             Column::Resident => bytes(row.resident_pages),
@@ -119,33 +115,37 @@ impl Column {
             Column::Recently => bytes(row.recently_evicted_pages),
             Column::Pages => row.pages.to_string(),
             Column::Where => bar::of(row, BAR_CELLS),
-            Column::Path => row.path.clone(),
+            Column::Path => printable(&row.path),
         }
     }
 
     fn of_total(self, total: &Total, exact: bool) -> String {
-        let bytes = |pages: u64| size_cell(pages * page_bytes(), exact);
-        let nobody = total.files > 0 && total.unknown_files == total.files;
+        let bytes = |pages| pages_cell(pages, exact);
         match self {
             Column::Size => size_cell(total.size_bytes, exact),
-            Column::Resident | Column::Percent | Column::Evicted | Column::Recently if nobody => {
-                "?".to_owned()
-            }
-            Column::Dirty | Column::Writing
-                if total.files > 0 && total.dirty_unknown_files == total.files =>
-            {
-                "?".to_owned()
-            }
-            Column::Resident => bytes(total.resident_pages),
-            Column::Percent => percent(Some(total.resident_pages), total.pages),
-            Column::Dirty => bytes(total.dirty_pages),
-            Column::Writing => bytes(total.write_back_pages),
-            Column::Evicted => bytes(total.evicted_pages),
-            Column::Recently => bytes(total.recently_evicted_pages),
+            Column::Resident => bytes(total.resident()),
+            Column::Percent => percent(total.resident(), total.pages),
+            Column::Dirty => bytes(total.dirty()),
+            Column::Writing => bytes(total.write_back()),
+            Column::Evicted => bytes(total.evicted()),
+            Column::Recently => bytes(total.recently_evicted()),
             Column::Pages => total.pages.to_string(),
             Column::Where => String::new(),
             Column::Path => format!("total: {}", counted(total.files, "file")),
         }
+    }
+}
+
+/// The largest key first, of equals as `by_name` has it; or all of it the other way round.
+pub(crate) fn largest_first<T>(
+    rows: &mut [T],
+    key: impl Fn(&T) -> u64,
+    by_name: impl Fn(&T, &T) -> Ordering,
+    is_reversed: bool,
+) {
+    rows.sort_by(|one, other| key(other).cmp(&key(one)).then_with(|| by_name(one, other)));
+    if is_reversed {
+        rows.reverse();
     }
 }
 
@@ -155,6 +155,11 @@ pub(crate) fn size_cell(bytes: u64, exact: bool) -> String {
         0 => "0".to_owned(),
         _ => size::short(bytes),
     }
+}
+
+/// `?` where nobody can tell.
+pub(crate) fn pages_cell(pages: Option<u64>, exact: bool) -> String {
+    pages.map_or_else(|| "?".to_owned(), |pages| size_cell(pages * page_bytes(), exact))
 }
 
 /// Whole, and 100 only where all of it is.
@@ -180,12 +185,12 @@ pub(super) fn print(
     lines.extend(rows.iter().map(|row| columns.iter().map(|column| column.cell(row, exact)).collect()));
     lines.push(columns.iter().map(|column| column.of_total(total, exact)).collect());
     let widths: Vec<usize> = (0..columns.len())
-        .map(|number| lines.iter().map(|line| line[number].chars().count()).max().unwrap_or(0))
+        .map(|number| lines.iter().map(|line| line[number].width()).max().unwrap_or(0))
         .collect();
     for line in &lines {
         let mut text = String::new();
         for (number, cell) in line.iter().enumerate() {
-            let gap = " ".repeat(widths[number].saturating_sub(cell.chars().count()));
+            let gap = " ".repeat(widths[number].saturating_sub(cell.width()));
             if number > 0 {
                 text.push_str("  ");
             }

@@ -104,15 +104,15 @@ impl Row {
     }
 
     fn of_sum(sum: &Sum, by: By) -> Row {
-        let bytes = |pages: u64| Some(pages * page_bytes());
+        let bytes = |pages: Option<u64>| pages.map(|pages| pages * page_bytes());
         let is_group = by == By::Cgroup;
         Row {
             pid: sum.pid,
             command: (!is_group).then(|| sum.name.clone()),
             cgroup: is_group.then(|| sum.name.clone()),
-            cached_bytes: bytes(sum.total.resident_pages),
-            dirty_bytes: bytes(sum.total.dirty_pages),
-            write_back_bytes: bytes(sum.total.write_back_pages),
+            cached_bytes: bytes(sum.total.resident()),
+            dirty_bytes: bytes(sum.total.dirty()),
+            write_back_bytes: bytes(sum.total.write_back()),
             files: Some(sum.total.files),
             processes: sum.processes,
             kernel: is_group.then_some(Kernel {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use steadfast::residency::CachedFile;
 
-use super::groups::{Counted, Hierarchy};
 use super::processes::{self, Identity, Process, Walk};
 use crate::failure::Failure;
+use crate::groups::{Counted, Hierarchy};
 use crate::memory;
 use crate::select::Selection;
 use crate::stat;

@@ -1,6 +1,5 @@
 //! The page cache as a page: by file, by process, by control group.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -10,48 +9,41 @@ use super::By;
 use super::answer::Answer;
 use super::look::{File, Look, Sum};
 use crate::output::counted;
-use crate::screen::{Cell, Column, Page, Shown, Tone, View, Width};
+use crate::screen::{Cell, Column, Page, Shown, View};
 use crate::size;
-use crate::stat::{page_bytes, percent, size_cell};
+use crate::stat::{self, largest_first, page_bytes, percent, size_cell};
 
 /// Rows where there is no screen.
 const PLAIN_LINES: usize = 20;
 
-const fn number(title: &'static str, cells: u16, rank: u8) -> Column {
-    Column { title, width: Width::Number(cells), rank }
-}
-const fn name(title: &'static str) -> Column {
-    Column { title, width: Width::Name, rank: 0 }
-}
-
 const FILES: [Column; 7] = [
-    number("CACHED", 6, 0),
-    number("%", 4, 2),
-    number("DIRTY", 6, 1),
-    number("WRITING", 7, 4),
-    number("SIZE", 6, 3),
-    number("PROCS", 5, 5),
-    name("PATH"),
+    Column::number("CACHED", 6, 0),
+    Column::number("%", 4, 2),
+    Column::number("DIRTY", 6, 1),
+    Column::number("WRITING", 7, 4),
+    Column::number("SIZE", 6, 3),
+    Column::number("PROCS", 5, 5),
+    Column::name("PATH"),
 ];
 const PROCESSES: [Column; 6] = [
-    number("CACHED", 6, 0),
-    number("DIRTY", 6, 1),
-    number("WRITING", 7, 3),
-    number("FILES", 6, 2),
-    number("PID", 8, 0),
-    name("COMMAND"),
+    Column::number("CACHED", 6, 0),
+    Column::number("DIRTY", 6, 1),
+    Column::number("WRITING", 7, 3),
+    Column::number("FILES", 6, 2),
+    Column::number("PID", 8, 0),
+    Column::name("COMMAND"),
 ];
 const GROUPS: [Column; 9] = [
-    number("CACHED", 6, 0),
-    number("DIRTY", 6, 1),
-    number("WRITING", 7, 6),
-    number("FILES", 6, 4),
-    number("PROCS", 6, 5),
+    Column::number("CACHED", 6, 0),
+    Column::number("DIRTY", 6, 1),
+    Column::number("WRITING", 7, 6),
+    Column::number("FILES", 6, 4),
+    Column::number("PROCS", 6, 5),
     // As the kernel counts: what the group was the first to bring in, whoever has it open.
-    number("FILE", 6, 0),
-    number("F-DIRTY", 7, 2),
-    number("F-WRITE", 7, 3),
-    name("CGROUP"),
+    Column::number("FILE", 6, 0),
+    Column::number("F-DIRTY", 7, 2),
+    Column::number("F-WRITE", 7, 3),
+    Column::name("CGROUP"),
 ];
 
 /// What the last look saw, and how it is shown.
@@ -69,7 +61,7 @@ impl Known {
 
     pub(super) fn files(&self, view: &View) -> Vec<&File> {
         let key: &dyn Fn(&File) -> u64 = match FILES.get(view.order).map_or("", |column| column.title) {
-            "%" => &|file| file.row.resident_pages.unwrap_or(0) * 1_000_000 / file.row.pages.max(1),
+            "%" => &|file| file.row.resident_ppm(),
             "DIRTY" => &|file| file.row.dirty_pages.unwrap_or(0),
             "WRITING" => &|file| file.row.write_back_pages.unwrap_or(0),
             "SIZE" => &|file| file.row.size_bytes,
@@ -78,12 +70,8 @@ impl Known {
             _ => &|file| file.row.resident_pages.unwrap_or(0),
         };
         let mut files: Vec<_> = self.look.files.iter().collect();
-        files.sort_by(|one, other| {
-            Reverse(key(one)).cmp(&Reverse(key(other))).then_with(|| one.row.path.cmp(&other.row.path))
-        });
-        if view.is_reversed() {
-            files.reverse();
-        }
+        let by_name = |one: &&File, other: &&File| one.row.path.cmp(&other.row.path);
+        largest_first(&mut files, |file| key(file), by_name, view.is_reversed());
         files
     }
 
@@ -105,13 +93,8 @@ impl Known {
             _ => &|sum| sum.total.resident_pages,
         };
         let mut sums: Vec<_> = sums.iter().collect();
-        sums.sort_by(|one, other| {
-            let by_name = || (&one.name, one.pid).cmp(&(&other.name, other.pid));
-            Reverse(key(one)).cmp(&Reverse(key(other))).then_with(by_name)
-        });
-        if view.is_reversed() {
-            sums.reverse();
-        }
+        let by_name = |one: &&Sum, other: &&Sum| (&one.name, one.pid).cmp(&(&other.name, other.pid));
+        largest_first(&mut sums, |sum| key(sum), by_name, view.is_reversed());
         sums
     }
 
@@ -208,12 +191,11 @@ impl Known {
     fn total(&self, by: By) -> Vec<Cell<'_>> {
         let total = &self.look.total;
         let files = format!("total: {}", counted(total.files, "file"));
-        let (cached, dirty, writing) =
-            (pages(total.resident_pages), waiting(total.dirty_pages), waiting(total.write_back_pages));
+        let [cached, dirty, writing] = pages_of(total);
         match by {
             By::File => vec![
                 cached,
-                Cell::Text(percent(Some(total.resident_pages), total.pages)),
+                Cell::Text(percent(total.resident(), total.pages)),
                 dirty,
                 writing,
                 Cell::Text(size_cell(total.size_bytes, false)),
@@ -245,10 +227,10 @@ impl Known {
 fn file_row(file: &File) -> Vec<Cell<'_>> {
     let row = &file.row;
     vec![
-        row.resident_pages.map_or_else(unknown, pages),
+        Cell::pages(row.resident_pages),
         Cell::Text(percent(row.resident_pages, row.pages)),
-        row.dirty_pages.map_or_else(unknown, waiting),
-        row.write_back_pages.map_or_else(unknown, waiting),
+        Cell::waiting(row.dirty_pages),
+        Cell::waiting(row.write_back_pages),
         Cell::Text(size_cell(row.size_bytes, false)),
         Cell::Text(file.processes.to_string()),
         Cell::Name(row.path.clone(), None),
@@ -256,10 +238,11 @@ fn file_row(file: &File) -> Vec<Cell<'_>> {
 }
 
 fn process_row(sum: &Sum) -> Vec<Cell<'_>> {
+    let [cached, dirty, writing] = pages_of(&sum.total);
     vec![
-        pages(sum.total.resident_pages),
-        waiting(sum.total.dirty_pages),
-        waiting(sum.total.write_back_pages),
+        cached,
+        dirty,
+        writing,
         Cell::Text(sum.total.files.to_string()),
         Cell::Text(sum.pid.map(|pid| pid.to_string()).unwrap_or_default()),
         Cell::Name(sum.name.clone(), None),
@@ -267,11 +250,14 @@ fn process_row(sum: &Sum) -> Vec<Cell<'_>> {
 }
 
 fn group_row(sum: &Sum) -> Vec<Cell<'_>> {
-    let bytes = |bytes: Option<u64>| bytes.map_or_else(unknown, |bytes| Cell::Text(size_cell(bytes, false)));
+    let bytes = |bytes: Option<u64>| {
+        Cell::Text(bytes.map_or_else(|| "?".to_owned(), |bytes| size_cell(bytes, false)))
+    };
+    let [cached, dirty, writing] = pages_of(&sum.total);
     vec![
-        pages(sum.total.resident_pages),
-        waiting(sum.total.dirty_pages),
-        waiting(sum.total.write_back_pages),
+        cached,
+        dirty,
+        writing,
         Cell::Text(sum.total.files.to_string()),
         Cell::Text(sum.processes.to_string()),
         bytes(sum.counted.file),
@@ -281,15 +267,7 @@ fn group_row(sum: &Sum) -> Vec<Cell<'_>> {
     ]
 }
 
-fn pages(pages: u64) -> Cell<'static> {
-    Cell::Text(size_cell(pages * page_bytes(), false))
-}
-
-fn waiting(pages: u64) -> Cell<'static> {
-    let text = size_cell(pages * page_bytes(), false);
-    if pages > 0 { Cell::Toned(text, Tone::Waits) } else { Cell::Text(text) }
-}
-
-fn unknown() -> Cell<'static> {
-    Cell::Text("?".to_owned())
+/// In memory, dirty, being written.
+fn pages_of(total: &stat::Total) -> [Cell<'static>; 3] {
+    [Cell::pages(total.resident()), Cell::waiting(total.dirty()), Cell::waiting(total.write_back())]
 }

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::groups::Counted;
 use super::look::{Look, sum};
 use super::page::Known;
 use super::processes::{Process, Walk};
+use crate::groups::Counted;
 use crate::screen::snapshots::at_both_sizes;
 use crate::screen::{Shown, View};
 use crate::stat;
@@ -95,6 +95,25 @@ fn a_line_of_json_has_the_shape_that_docs_screens_md_names() {
         }
         for key in all {
             assert!(documented.contains(&format!("`{key}`")), "{key} is not in docs/screens.md");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_can_tell_is_no_zero() {
+    let rows = HashMap::from([((1, 0), stat::Row { pages: 9, ..stat::Row::default() })]);
+    let walk = Walk { processes: vec![process(10, "/system", [0])], ..Walk::default() };
+    let mut known = known();
+    known.take(sum(rows, walk, counted));
+    for kind in 0..3 {
+        let view = View::new(kind, 0, false);
+        let row = &serde_json::to_value(known.answer(&view)).unwrap()["rows"][0];
+        for key in ["cached_bytes", "dirty_bytes", "write_back_bytes"] {
+            assert!(row[key].is_null(), "{kind} {key}: {row}");
+        }
+        let page = known.page(&view);
+        for cells in page.rows.iter().chain([&page.total]) {
+            assert!(matches!(&cells[0], crate::screen::Cell::Text(text) if text == "?"), "{kind}: {cells:?}");
         }
     }
 }

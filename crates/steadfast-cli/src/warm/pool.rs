@@ -69,40 +69,42 @@ impl<'files> Pieces<'files> {
         let failed = Mutex::new(HashSet::new());
         let is_over = AtomicBool::new(false);
         let begun = Instant::now();
-        std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..pace.readers.min(self.pieces.len()))
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut open: Option<(usize, CachedFile)> = None;
-                        while !interrupt.is_asked() {
-                            let number = next.fetch_add(1, Ordering::Relaxed);
-                            let Some((file, part)) = self.pieces.get(number) else { break };
-                            let is_lost = |failed: &HashSet<usize>| failed.contains(file);
-                            if failed.lock().is_ok_and(|failed| is_lost(&failed)) {
-                                continue;
-                            }
-                            match self.read_piece(&mut open, *file, part.clone()) {
-                                Ok(()) => {
-                                    let read = part.end - part.start;
-                                    let read = read_bytes.fetch_add(read, Ordering::Relaxed) + read;
-                                    wait_for_turn(pace, begun, read, interrupt);
-                                }
-                                Err(error) => {
-                                    let is_first = failed.lock().is_ok_and(|mut failed| failed.insert(*file));
-                                    if is_first {
-                                        output::complain(&error.to_string());
-                                    }
-                                }
-                            }
+        let read = || {
+            let mut open: Option<(usize, CachedFile)> = None;
+            while !interrupt.is_asked() {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some((file, part)) = self.pieces.get(number) else { break };
+                let is_lost = |failed: &HashSet<usize>| failed.contains(file);
+                if failed.lock().is_ok_and(|failed| is_lost(&failed)) {
+                    continue;
+                }
+                match self.read_piece(&mut open, *file, part.clone()) {
+                    Ok(()) => {
+                        let read = part.end - part.start;
+                        let read = read_bytes.fetch_add(read, Ordering::Relaxed) + read;
+                        wait_for_turn(pace, begun, read, interrupt);
+                    }
+                    Err(error) => {
+                        let is_first = failed.lock().is_ok_and(|mut failed| failed.insert(*file));
+                        if is_first {
+                            output::complain(&error.to_string());
                         }
-                    })
-                })
-                .collect();
-            let say = scope.spawn(|| self.say(begun, &read_bytes, &is_over));
+                    }
+                }
+            }
+        };
+        let say = || self.say(begun, &read_bytes, &is_over);
+        std::thread::scope(|scope| {
+            // Where no more threads can be started, fewer read, and nothing is said.
+            let start = |work| std::thread::Builder::new().spawn_scoped(scope, work);
+            let say = start(&say as &(dyn Fn() + Sync));
+            let more = pace.readers.min(self.pieces.len()).saturating_sub(1);
+            let readers: Vec<_> = (0..more).map_while(|_| start(&read).ok()).collect();
+            read();
             // A reader has nothing to panic about; if one did, the others have read what they could.
             readers.into_iter().for_each(|reader| drop(reader.join()));
             is_over.store(true, Ordering::Relaxed);
-            say.thread().unpark();
+            say.iter().for_each(|say| say.thread().unpark());
         });
         let failed_files = failed.lock().map_or(0, |failed| failed.len() as u64);
         Done { read_bytes: read_bytes.into_inner(), failed_files }

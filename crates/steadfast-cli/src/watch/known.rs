@@ -106,20 +106,19 @@ impl Known {
             Order::Path => &|_| 0,
             Order::Size => &|file| file.row.size_bytes,
             Order::Cached => &|file| file.row.resident_pages.unwrap_or(0),
-            Order::Percent => {
-                &|file| file.row.resident_pages.unwrap_or(0) * 1_000_000 / file.row.pages.max(1)
-            }
+            Order::Percent => &|file| file.row.resident_ppm(),
             Order::Dirty => &|file| file.row.dirty_pages.unwrap_or(0),
             Order::Writing => &|file| file.row.write_back_pages.unwrap_or(0),
             Order::Out => &|file| file.written_per_second.unwrap_or(0.0) as u64,
             Order::Commits => &|file| file.journal.as_ref().map_or(0, |journal| journal.last_commit),
         };
         let mut files: Vec<_> = self.files.iter().collect();
-        // Stable: of equals, names stay in order.
-        files.sort_by_key(|(_, file)| std::cmp::Reverse(key(file)));
-        if view.is_reversed() {
-            files.reverse();
-        }
+        stat::largest_first(
+            &mut files,
+            |(_, file)| key(file),
+            |(one, _), (other, _)| one.cmp(other),
+            view.is_reversed(),
+        );
         files
     }
 

@@ -7,24 +7,21 @@ use super::known::{Change, Known, Watched};
 use crate::output::counted;
 use crate::screen::{Cell, Column, Page, Tone, View, Width};
 use crate::size;
-use crate::stat::{page_bytes, percent, size_cell};
-
-const fn number(title: &'static str, cells: u16, rank: u8) -> Column {
-    Column { title, width: Width::Number(cells), rank }
-}
+use crate::stat::{percent, size_cell};
 
 const PAGES: [Column; 7] = [
-    number("SIZE", 6, 0),
-    number("CACHED", 6, 0),
-    number("%", 4, 6),
-    number("DIRTY", 6, 0),
-    number("WRITING", 7, 9),
-    number("OUT/S", 7, 3),
-    number("EVICTED", 7, 10),
+    Column::number("SIZE", 6, 0),
+    Column::number("CACHED", 6, 0),
+    Column::number("%", 4, 6),
+    Column::number("DIRTY", 6, 0),
+    Column::number("WRITING", 7, 9),
+    Column::number("OUT/S", 7, 3),
+    Column::number("EVICTED", 7, 10),
 ];
-const JOURNAL: [Column; 3] = [number("JOURNAL", 7, 2), number("COMMITS", 8, 5), number("COMM/S", 7, 8)];
+const JOURNAL: [Column; 3] =
+    [Column::number("JOURNAL", 7, 2), Column::number("COMMITS", 8, 5), Column::number("COMM/S", 7, 8)];
 const WHERE: Column = Column { title: "WHERE", width: Width::Bar, rank: 1 };
-const PATH: Column = Column { title: "PATH", width: Width::Name, rank: 0 };
+const PATH: Column = Column::name("PATH");
 
 pub(super) fn orders() -> usize {
     Order::value_variants().len()
@@ -82,12 +79,12 @@ fn row(file: &Watched, has_journals: bool) -> Vec<Cell<'_>> {
     }
     let mut cells = vec![
         Cell::Text(size_cell(row.size_bytes, false)),
-        Cell::Text(pages(row.resident_pages)),
+        Cell::pages(row.resident_pages),
         Cell::Text(percent(row.resident_pages, row.pages)),
-        waiting(row.dirty_pages),
-        waiting(row.write_back_pages),
+        Cell::waiting(row.dirty_pages),
+        Cell::waiting(row.write_back_pages),
         Cell::Text(rate(file.written_per_second)),
-        Cell::Text(pages(row.evicted_pages)),
+        Cell::pages(row.evicted_pages),
     ];
     if has_journals {
         cells.extend(journal(file));
@@ -111,19 +108,15 @@ fn journal(file: &Watched) -> [Cell<'_>; 3] {
 
 fn total_row(known: &Known, has_journals: bool) -> Vec<Cell<'static>> {
     let total = known.total();
-    let known_of = |unknown: u64, pages: u64| {
-        if total.files > 0 && unknown == total.files { None } else { Some(pages) }
-    };
-    let resident = known_of(total.unknown_files, total.resident_pages);
     let rates: Vec<f64> = known.files.values().filter_map(|file| file.written_per_second).collect();
     let mut cells = vec![
         Cell::Text(size_cell(total.size_bytes, false)),
-        Cell::Text(pages(resident)),
-        Cell::Text(percent(resident, total.pages)),
-        waiting(known_of(total.dirty_unknown_files, total.dirty_pages)),
-        waiting(known_of(total.dirty_unknown_files, total.write_back_pages)),
+        Cell::pages(total.resident()),
+        Cell::Text(percent(total.resident(), total.pages)),
+        Cell::waiting(total.dirty()),
+        Cell::waiting(total.write_back()),
         Cell::Text(rate((!rates.is_empty()).then(|| rates.iter().sum()))),
-        Cell::Text(pages(known_of(total.unknown_files, total.evicted_pages))),
+        Cell::pages(total.evicted()),
     ];
     if has_journals {
         let rates: Vec<f64> = known.files.values().filter_map(|file| file.commits_per_second).collect();
@@ -132,17 +125,6 @@ fn total_row(known: &Known, has_journals: bool) -> Vec<Cell<'static>> {
     }
     cells.extend([Cell::none(), Cell::Name(format!("total: {}", counted(total.files, "file")), None)]);
     cells
-}
-
-fn pages(pages: Option<u64>) -> String {
-    pages.map_or_else(|| "?".to_owned(), |pages| size_cell(pages * page_bytes(), false))
-}
-
-fn waiting(waiting: Option<u64>) -> Cell<'static> {
-    match waiting {
-        Some(1..) => Cell::Toned(pages(waiting), Tone::Waits),
-        _ => Cell::Text(pages(waiting)),
-    }
 }
 
 /// `-` before there is one.

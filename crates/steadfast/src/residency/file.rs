@@ -397,7 +397,9 @@ impl CachedFile {
         }
         let whole = self.pages() * page;
         let (start, end) = (start.min(whole), end.min(whole));
-        Ok(start / page * page..end.next_multiple_of(page).max(start / page * page))
+        let first = start / page * page;
+        // No bytes lie in no page.
+        Ok(first..if start == end { first } else { end.next_multiple_of(page) })
     }
 
     /// `None` of what has no pages.
