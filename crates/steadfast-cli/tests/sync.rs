@@ -54,6 +54,12 @@ fn bytes_size_and_name_of_a_file_survive_a_power_cut() {
         let after = mounted.after_power_cut();
         assert_eq!(fs::read(after.path.join("g")).unwrap()[99_999..], [7, 8, 8, 8, 8, 8], "{kind:?}");
         assert!(!after.path.join("f").exists(), "{kind:?}");
+        drop(after);
+        // No name is new: the bytes and the size alone.
+        File::options().append(true).open(mounted.path.join("g")).unwrap().write_all(&[9; 50_000]).unwrap();
+        run(&mounted.path, &["sync", "g"]).code(0);
+        let after = mounted.after_power_cut();
+        assert_eq!(fs::read(after.path.join("g")).unwrap()[100_005..], [9; 50_000], "{kind:?}");
     });
 }
 
