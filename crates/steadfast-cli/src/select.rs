@@ -76,6 +76,11 @@ impl Selection {
         &self.paths
     }
 
+    /// Whether everything that lies below its folders is looked at, and nothing else than that and what is named.
+    pub(crate) fn leaves_nothing_out(&self) -> bool {
+        self.glob.is_empty() && self.pid.is_empty()
+    }
+
     /// How many files are to be handled at once, if that was said.
     pub(crate) fn threads(&self) -> Option<usize> {
         self.threads

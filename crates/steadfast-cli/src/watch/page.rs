@@ -5,9 +5,9 @@ use clap::ValueEnum;
 use super::Order;
 use super::known::{Change, Known, Watched};
 use crate::output::counted;
-use crate::screen::{Cell, Column, Page, Tone, View, Width};
+use crate::screen::{Cell, Column, Page, Rows, Tone, View, Width};
 use crate::size;
-use crate::stat::{page_bytes, percent, size_cell};
+use crate::stat::{self, page_bytes, percent, size_cell};
 
 const fn number(title: &'static str, cells: u16, rank: u8) -> Column {
     Column { title, width: Width::Number(cells), rank }
@@ -38,7 +38,8 @@ pub(super) fn of<'known>(known: &'known Known, view: &View) -> Page<'known> {
     let has_journals = known.files.values().any(|file| file.journal.is_some());
     let journal: &[Column] = if has_journals { &JOURNAL } else { &[] };
     let columns = [&PAGES[..], journal, &[WHERE, PATH]].concat();
-    let rows = known.sorted(view).into_iter().map(|(_, file)| row(file, has_journals)).collect();
+    let sorted = known.sorted(view);
+    let rows = Rows::new(sorted.len(), move |number| row(sorted[number].1, has_journals));
     let total = known.total();
     let mut notes: Vec<String> = Vec::new();
     if let Some(written) = known.machine_written_per_second {
@@ -59,7 +60,7 @@ pub(super) fn of<'known>(known: &'known Known, view: &View) -> Page<'known> {
             Order::Commits => "COMMITS",
         },
         rows,
-        total: total_row(known, has_journals),
+        total: total_row(known, &total, has_journals),
         notes,
         keys: &[],
     }
@@ -109,8 +110,7 @@ fn journal(file: &Watched) -> [Cell<'_>; 3] {
     [state, Cell::Text(journal.last_commit.to_string()), Cell::Text(per_second)]
 }
 
-fn total_row(known: &Known, has_journals: bool) -> Vec<Cell<'static>> {
-    let total = known.total();
+fn total_row(known: &Known, total: &stat::Total, has_journals: bool) -> Vec<Cell<'static>> {
     let known_of = |unknown: u64, pages: u64| {
         if total.files > 0 && unknown == total.files { None } else { Some(pages) }
     };
