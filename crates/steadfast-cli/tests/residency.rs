@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::slice;
 use std::time::{Duration, Instant};
 
 use mounts::{Kind, Mounted};
@@ -158,7 +159,7 @@ fn with_small_folios_stat_is_exact_to_the_page_on_ext4_and_xfs() {
         assert_eq!(told(&mounted.path, 100), expected(100, &clean, &[]), "{kind:?}");
         // What was read and is stored to.
         file.write_all_at(&[7], 50 * page()).unwrap();
-        assert_eq!(told(&mounted.path, 100), expected(100, &clean, &[50..51]), "{kind:?}");
+        assert_eq!(told(&mounted.path, 100), expected(100, &clean, slice::from_ref(&(50..51))), "{kind:?}");
     }
 }
 
@@ -179,7 +180,11 @@ fn with_large_folios_stat_is_exact_to_the_folio_on_ext4_and_xfs() {
         file.write_all_at(&[4], 150 * page()).unwrap();
         let told = told(&mounted.path, 512);
         let Some(folio) = folio_around(&path, 150, 128..192) else { continue };
-        assert_eq!(told, expected(512, &[128..192], &[folio.clone(), 300..316]), "{kind:?}: {folio:?}");
+        assert_eq!(
+            told,
+            expected(512, slice::from_ref(&(128..192)), &[folio.clone(), 300..316]),
+            "{kind:?}: {folio:?}"
+        );
         // ext4 has them or not, as the kernel is.
         eprintln!("{kind:?}: one byte was stored to, {} pages are dirty", folio.end - folio.start);
         assert!(kind == Kind::Ext4 || folio.end - folio.start > 1, "{kind:?} has large folios");
