@@ -22,6 +22,6 @@ mod terminal;
 mod view;
 
 pub(crate) use live::{Shown, show};
-pub(crate) use page::{BAR_MAX, Cell, Column, Page, Tone, Width};
+pub(crate) use page::{BAR_MAX, Cell, Column, Page, Rows, Tone, Width};
 pub(crate) use rounds::Rounds;
 pub(crate) use view::View;

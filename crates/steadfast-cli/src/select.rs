@@ -80,13 +80,32 @@ impl Selection {
         &self.paths
     }
 
+    /// Whether everything that lies below its folders is looked at, and nothing else than that and what is named.
+    pub(crate) fn leaves_nothing_out(&self) -> bool {
+        self.glob.is_empty() && self.pid.is_empty()
+    }
+
+    /// How many files are to be handled at once, if that was said.
+    pub(crate) fn threads(&self) -> Option<usize> {
+        self.threads
+    }
+
     /// Asks something of every file, many at once. A file with several names is asked once. Complains of names that could not be looked
     /// at.
     pub(crate) fn ask<T: Send>(
         &self,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
-        complained(self.ask_in(Order::ByName, question)?)
+        complained(self.ask_in(Order::ByName, question, &|_| {})?)
+    }
+
+    /// The same, and tells of every folder that it looks into.
+    pub(crate) fn ask_and_tell_folders<T: Send>(
+        &self,
+        question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
+        tell: &(dyn Fn(&Path) + Sync),
+    ) -> Result<Selected<T>, Failure> {
+        complained(self.ask_in(Order::ByName, question, tell)?)
     }
 
     /// The same without a complaint, for those who have a place of their own for that.
@@ -94,7 +113,7 @@ impl Selection {
         &self,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
-        self.ask_in(Order::ByName, question)
+        self.ask_in(Order::ByName, question, &|_| {})
     }
 
     /// As [`ask`](Self::ask), where nobody wants to see the single files.
@@ -102,13 +121,14 @@ impl Selection {
         &self,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
     ) -> Result<Selected<T>, Failure> {
-        complained(self.ask_in(Order::Any, question)?)
+        complained(self.ask_in(Order::Any, question, &|_| {})?)
     }
 
     fn ask_in<T: Send>(
         &self,
         order: Order,
         question: impl Fn(&CachedFile) -> steadfast::Result<T> + Sync,
+        tell_folder: &(dyn Fn(&Path) + Sync),
     ) -> Result<Selected<T>, Failure> {
         if self.is_empty() {
             return Err(Failure::Usage(
@@ -134,8 +154,9 @@ impl Selection {
             Some(threads) => threads.max(1),
             None => std::thread::available_parallelism().map_or(1, |threads| threads.get()),
         };
-        let mut answers = walk::Walk::new(question, &globs, self.one_file_system, meets_all_once, order)
-            .run(roots, threads);
+        let mut answers =
+            walk::Walk::new(question, &globs, self.one_file_system, meets_all_once, order, tell_folder)
+                .run(roots, threads);
         answers.push(of_processes);
         Ok(gather(answers, order))
     }

@@ -1,13 +1,18 @@
 //! `stat`, `warm`, `evict`, `lock`, `advise`, `save` and `restore`, on files whose pages the tests themselves put where they are.
 
+mod mounts;
 mod run;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::slice;
+use std::time::{Duration, Instant};
 
+use mounts::{Kind, Mounted};
 use run::{folder, keys, run, run_with, steadfast};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -99,6 +104,124 @@ fn stat_says_exactly_what_is_resident_dirty_and_absent() {
     assert_eq!(lines[2], ["total:", "1", "file", &resident, &dirty, "5"]);
     let bar = run(dir.path(), &["stat", "f", "--columns", "where", "--parts", "20"]).code(0);
     assert_eq!(bar.out.lines().nth(1), Some("▏▃         ▁ !      !▕"));
+}
+
+/// One letter a page, as `stat` tells it: absent, resident, dirty.
+fn told(folder: &Path, pages: u64) -> String {
+    let answer = stat(folder, &["f", "--parts", &pages.to_string()]);
+    let parts = answer["files"][0]["parts"].as_array().unwrap();
+    if answer["total"]["resident_pages"] == 0 {
+        assert!(parts.is_empty());
+        return ".".repeat(pages as usize);
+    }
+    assert_eq!(parts.len() as u64, pages);
+    let of = |part: &Value, name: &str| part[name].as_u64().unwrap();
+    let letters: String = parts
+        .iter()
+        .map(|part| match (of(part, "resident_pages"), of(part, "dirty_pages")) {
+            (1, 1) => 'd',
+            (1, 0) => 'r',
+            (0, 0) => '.',
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // The sums say the same.
+    let count = |letter: &str| json!(letters.matches(letter).count());
+    assert_eq!(answer["total"]["dirty_pages"], count("d"));
+    assert_eq!(answer["total"]["resident_pages"], json!(pages as usize - letters.matches('.').count()));
+    letters
+}
+
+fn expected(pages: u64, resident: &[Range<u64>], dirty: &[Range<u64>]) -> String {
+    let within = |ranges: &[Range<u64>], page| ranges.iter().any(|range| range.contains(&page));
+    let letter = |page| match (within(dirty, page), within(resident, page)) {
+        (true, _) => 'd',
+        (false, true) => 'r',
+        (false, false) => '.',
+    };
+    (0..pages).map(letter).collect()
+}
+
+#[test]
+fn with_small_folios_stat_is_exact_to_the_page_on_ext4_and_xfs() {
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let Some(mounted) = Mounted::new(kind) else { continue };
+        if !knows_dirty(&mounted.path) {
+            continue;
+        }
+        // Read and written a page at a time, after POSIX_FADV_RANDOM.
+        let file = cold(&mounted.path.join("f"), 100);
+        assert_eq!(told(&mounted.path, 100), expected(100, &[], &[]), "{kind:?}");
+        [3, 4, 50].into_iter().for_each(|number| touch(&file, number));
+        [60, 99].into_iter().for_each(|number| dirty(&file, number));
+        assert_eq!(told(&mounted.path, 100), expected(100, &[3..5, 50..51], &[60..61, 99..100]), "{kind:?}");
+        file.sync_all().unwrap();
+        let clean = [3..5, 50..51, 60..61, 99..100];
+        assert_eq!(told(&mounted.path, 100), expected(100, &clean, &[]), "{kind:?}");
+        // What was read and is stored to.
+        file.write_all_at(&[7], 50 * page()).unwrap();
+        assert_eq!(told(&mounted.path, 100), expected(100, &clean, slice::from_ref(&(50..51))), "{kind:?}");
+    }
+}
+
+#[test]
+fn with_large_folios_stat_is_exact_to_the_folio_on_ext4_and_xfs() {
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let Some(mounted) = Mounted::new(kind) else { continue };
+        if !knows_dirty(&mounted.path) {
+            continue;
+        }
+        let path = mounted.path.join("f");
+        drop(cold(&path, 512));
+        // Many pages at once, none of which must be read.
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        file.write_all_at(&vec![2; 64 * page() as usize], 128 * page()).unwrap();
+        file.sync_all().unwrap();
+        file.write_all_at(&vec![3; 16 * page() as usize], 300 * page()).unwrap();
+        file.write_all_at(&[4], 150 * page()).unwrap();
+        let told = told(&mounted.path, 512);
+        let Some(folio) = folio_around(&path, 150, 128..192) else { continue };
+        assert_eq!(
+            told,
+            expected(512, slice::from_ref(&(128..192)), &[folio.clone(), 300..316]),
+            "{kind:?}: {folio:?}"
+        );
+        // ext4 has them or not, as the kernel is.
+        eprintln!("{kind:?}: one byte was stored to, {} pages are dirty", folio.end - folio.start);
+        assert!(kind == Kind::Ext4 || folio.end - folio.start > 1, "{kind:?} has large folios");
+    }
+}
+
+/// The pages of the file that the kernel handles as one with this one, by proc_kpageflags(5). `within` is in memory.
+fn folio_around(path: &Path, number: u64, within: Range<u64>) -> Option<Range<u64>> {
+    const HEAD: u64 = 1 << 15;
+    const TAIL: u64 = 1 << 16;
+    let map = steadfast::Mapping::options().open(path).unwrap();
+    // Has their entries made.
+    map.lock((within.start * page()) as usize..(within.end * page()) as usize).unwrap();
+    let word = |name: &str, at: u64| {
+        let mut bytes = [0; 8];
+        File::open(name).and_then(|file| file.read_exact_at(&mut bytes, at * 8)).ok()?;
+        Some(u64::from_ne_bytes(bytes))
+    };
+    let flags = |number: u64| {
+        let entry = word("/proc/self/pagemap", map.as_ptr() as u64 / page() + number)?;
+        // Whoever may not know gets 0.
+        let frame = Some(entry & ((1 << 55) - 1)).filter(|&frame| frame != 0)?;
+        word("/proc/kpageflags", frame)
+    };
+    let Some(own) = flags(number) else {
+        eprintln!("lacks the right to know the pages behind addresses");
+        return None;
+    };
+    if own & (HEAD | TAIL) == 0 {
+        return Some(number..number + 1);
+    }
+    let start =
+        within.clone().rev().filter(|&page| page <= number).find(|&page| flags(page).unwrap() & HEAD != 0);
+    let start = start.expect("a folio starts where the write did");
+    let tails = (start + 1..within.end).take_while(|&page| flags(page).unwrap() & TAIL != 0).count() as u64;
+    Some(start..start + 1 + tails)
 }
 
 #[test]
@@ -368,6 +491,52 @@ fn warm_reads_what_is_absent_up_to_a_limit_and_leaves_holes() {
     let all = stat(dir.path(), &["f"])["total"]["resident_pages"].as_u64().unwrap();
     assert!(all < 2000, "holes were read: {all} pages");
     assert_eq!(run(dir.path(), &["warm", "--json", "f"]).code(0).json()["read_bytes"], 0);
+}
+
+#[test]
+fn warm_stops_at_its_bound_and_says_what_was_read() {
+    let dir = folder();
+    if !knows_dirty(dir.path()) {
+        return;
+    }
+    fs::create_dir(dir.path().join("t")).unwrap();
+    for name in ["t/a", "t/b", "t/c"] {
+        drop(cold(&dir.path().join(name), 256));
+    }
+    let bytes = |pages: u64| (pages * page()).to_string();
+    let answer = run(dir.path(), &["warm", "--json", "--max", &bytes(300), "t"]).code(0).json();
+    assert_eq!((&answer["files"], &answer["interrupted"]), (&json!(3), &json!(false)));
+    assert_eq!(
+        (&answer["read_bytes"], &answer["absent_bytes"]),
+        (&json!(300 * page()), &json!(768 * page()))
+    );
+    let resident = |name: &str| stat(dir.path(), &[name])["total"]["resident_pages"].as_u64().unwrap();
+    // In the order of their names, and nothing of what comes after.
+    assert_eq!((resident("t/a"), resident("t/c")), (256, 0));
+    let middle = resident("t/b");
+    assert!((44..256).contains(&middle), "{middle}");
+    let said = run(dir.path(), &["warm", "--max", &bytes(1), "t/c"]).code(0);
+    assert!(said.out.starts_with("read 4 KiB of 1 MiB that were absent") || page() != 4096, "{said:?}");
+    assert_eq!(run(dir.path(), &["warm", "--json", "--max", "0", "t"]).code(0).json()["read_bytes"], 0);
+}
+
+#[test]
+fn warm_reads_no_faster_than_its_rate() {
+    let dir = folder();
+    for readers in ["1", "4"] {
+        drop(cold(&dir.path().join("f"), (4 << 20) / page()));
+        let begun = Instant::now();
+        let arguments = ["warm", "--json", "--rate", "4MiB", "--readers", readers, "f"];
+        let answer = run(dir.path(), &arguments).code(0).json();
+        // 4 MiB at 4 MiB a second.
+        let took = begun.elapsed();
+        assert_eq!(answer["read_bytes"], answer["absent_bytes"]);
+        if answer["absent_bytes"] == json!(4 << 20) {
+            assert!(took >= Duration::from_secs(1), "{readers}: {took:?}");
+        } else {
+            eprintln!("lacks a file system that lets go of files: {answer}");
+        }
+    }
 }
 
 #[test]

@@ -227,6 +227,26 @@ fn without_a_terminal_one_look_is_plain_text() {
 }
 
 #[test]
+fn a_journal_is_seen_beside_its_file_whether_or_not_it_is_among_those_that_are_watched() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    write(&dir.path().join("d/state.bin"), 1);
+    write(&dir.path().join("d/other.bin"), 1);
+    let mut writer = Driven::start(dir.path(), &["apply", "d/state.bin"]);
+    writer.send(r#"{"at":7,"text":"commit"}"#);
+    let last = writer.commit();
+    for arguments in [&["d"][..], &["d", "--glob", "*.bin"], &["d/state.bin"], &["d", "d/state.bin"]] {
+        let answer = run(dir.path(), &[&["watch", "--once", "--json"], arguments].concat()).code(0).json();
+        for file in answer["files"].as_array().unwrap() {
+            let expected = if file["path"] == "d/state.bin" { json!(last) } else { Value::Null };
+            assert_eq!(file["journal"]["last_commit"], expected, "{arguments:?}: {file}");
+        }
+        assert!(answer["files"].as_array().unwrap().iter().any(|file| file["path"] == "d/state.bin"));
+    }
+    assert_eq!(writer.finish(), 0);
+}
+
+#[test]
 fn each_round_is_a_line_of_json() {
     let dir = folder();
     write(&dir.path().join("f"), 1);

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | in memory | [`CachedFile::warm`]: reads what is absent, and no holes |
 //! | out of memory | [`CachedFile::evict`]: written back first, if that is asked for; the answer says what stayed, and why |
+//! | durable | [`CachedFile::sync`], and [`sync_folder`] for its name |
 //!
 //! All of it is a look at something that changes all the time, and pages may come and go between two calls.
 
@@ -22,6 +23,7 @@ mod counts;
 mod evict;
 mod file;
 mod process;
+mod sync;
 mod truth;
 mod warm;
 
@@ -31,6 +33,7 @@ pub use counts::Counts;
 pub use evict::Evicted;
 pub use file::{CachedFile, Opener};
 pub use process::{ProcessAdvice, advise_process};
+pub use sync::sync_folder;
 pub use truth::Unknown;
 pub(crate) use truth::{is_overlay, tells_mincore_the_truth};
 pub use warm::{Warmed, Warming};

@@ -60,15 +60,17 @@ pub(super) fn draw(page: &Page<'_>, view: &View, theme: Theme, frame: &mut Frame
     let mut lines = Lines { buffer, area, at: 0 };
     let direction = if view.is_reversed { ", reversed" } else { "" };
     let paused = if view.is_paused { "PAUSED  " } else { "" };
-    lines.two(&page.title, &format!("{paused}by {}{direction}", page.sorted.to_lowercase()), TITLE);
+    let apart =
+        view.apart.map_or_else(String::new, |apart| format!("now every {:.1}s  ", apart.as_secs_f64()));
+    lines.two(&page.title, &format!("{paused}{apart}by {}{direction}", page.sorted.to_lowercase()), TITLE);
     let room = room(page, area);
     if view.shows_keys {
         keys(page, &mut lines);
     } else {
         let shown = fit(&page.columns, area.width);
         head(page, view, &shown, &mut lines);
-        for row in page.rows.iter().skip(view.first).take(room) {
-            cells(row, page, &shown, theme, &mut lines);
+        for row in page.rows.from(view.first, room) {
+            cells(&row, page, &shown, theme, &mut lines);
         }
     }
     lines.at = area.height - FIXED_LINES + 2 - notes_shown(page, area);
@@ -216,7 +218,8 @@ mod tests {
                     let size = Cell::Toned(n.to_string(), Tone::Waits);
                     vec![size, Cell::Name(format!("a\x1b[31m/{n}"), note)]
                 })
-                .collect(),
+                .collect::<Vec<_>>()
+                .into(),
             total: vec![Cell::Text("465".to_owned()), Cell::Name("total".to_owned(), None)],
             notes: vec!["?  1 file: nobody knows".to_owned()],
             keys: &[],

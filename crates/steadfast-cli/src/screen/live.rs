@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event as Input};
 use serde::Serialize;
@@ -16,6 +16,9 @@ use super::terminal::{self, Screen};
 use super::view::{View, Wish};
 use crate::failure::Failure;
 use crate::output::{self, Out};
+
+/// After a look at very many files it rests longer than was asked for: at most a fifth of the time is spent looking.
+const RESTS_PER_LOOK: u32 = 4;
 
 /// What is known, and how it is told.
 pub(crate) trait Shown {
@@ -45,7 +48,9 @@ pub(crate) fn show<S: Shown>(
     mut view: View,
     rounds: &Rounds,
 ) -> Result<(), Failure> {
+    let begun = Instant::now();
     shown.take(look()?);
+    let first_took = begun.elapsed();
     if rounds.json {
         loop {
             let mut out = Out::open();
@@ -72,16 +77,20 @@ pub(crate) fn show<S: Shown>(
     hear_signals(tell.clone())?;
     let mut screen = Screen::take()?;
     hear_keys(tell.clone());
-    let order = start_looking(tell, look, rounds.interval);
+    let order = start_looking(tell, look, rounds.interval, first_took);
+    view.apart = apart(rounds.interval, first_took);
     screen.draw(&shown, &mut view)?;
     for event in events {
         match event {
             // Begun before the pause, and over after it.
-            Event::Looked(look) if view.is_paused => {
+            Event::Looked(look, _) if view.is_paused => {
                 look?;
                 continue;
             }
-            Event::Looked(look) => shown.take(look?),
+            Event::Looked(look, took) => {
+                shown.take(look?);
+                view.apart = apart(rounds.interval, took);
+            }
             Event::Input(Input::Key(key)) => {
                 let (orders, kinds) = shown.choices(&view);
                 match view.press(key, orders, kinds) {
@@ -112,7 +121,8 @@ fn complain(shown: &impl Shown) -> Result<(), Failure> {
 }
 
 enum Event<L> {
-    Looked(Result<L, Failure>),
+    /// And how long that took.
+    Looked(Result<L, Failure>, Duration),
     Input(Input),
     /// By a signal, to end.
     Asked,
@@ -168,17 +178,32 @@ fn start_looking<L: Send + 'static>(
     tell: Sender<Event<L>>,
     mut look: impl FnMut() -> Result<L, Failure> + Send + 'static,
     interval: Duration,
+    mut took: Duration,
 ) -> Sender<bool> {
     let (order, orders) = mpsc::channel();
     thread::spawn(move || {
         let witness = Witness(tell);
-        while rest(&orders, interval) {
-            if witness.0.send(Event::Looked(look())).is_err() {
+        while rest(&orders, rest_after(interval, took)) {
+            let begun = Instant::now();
+            let looked = look();
+            took = begun.elapsed();
+            if witness.0.send(Event::Looked(looked, took)).is_err() {
                 return;
             }
         }
     });
     order
+}
+
+/// How long to rest after a look that took so long.
+fn rest_after(interval: Duration, took: Duration) -> Duration {
+    interval.max(took * RESTS_PER_LOOK)
+}
+
+/// From one look to the next, if that is not what was asked for.
+fn apart(interval: Duration, took: Duration) -> Option<Duration> {
+    let rest = rest_after(interval, took);
+    (rest > interval).then(|| rest + took)
 }
 
 /// Until the next look is due. `false` once nobody wants one.
@@ -195,4 +220,18 @@ fn rest(orders: &Receiver<bool>, interval: Duration) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_take_a_fifth_of_the_time_at_most_and_are_said_to_be_further_apart() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rest_after(second, second / 4), second);
+        assert_eq!(apart(second, second / 4), None);
+        assert_eq!(rest_after(second, second / 2), 2 * second);
+        assert_eq!(apart(second, second / 2), Some(second * 5 / 2));
+    }
 }

@@ -20,12 +20,52 @@ pub(crate) struct Page<'known> {
     /// The title of the column that the rows are sorted by.
     pub(crate) sorted: &'static str,
     /// As many cells each as there are columns.
-    pub(crate) rows: Vec<Vec<Cell<'known>>>,
+    pub(crate) rows: Rows<'known>,
     pub(crate) total: Vec<Cell<'known>>,
     /// Below the total.
     pub(crate) notes: Vec<String>,
     /// Keys of this screen alone, and what they do.
     pub(crate) keys: &'static [(&'static str, &'static str)],
+}
+
+/// Rows, each made when it is looked at: of a hundred thousand a screen has room for thirty.
+pub(crate) struct Rows<'known> {
+    count: usize,
+    make: Box<dyn Fn(usize) -> Vec<Cell<'known>> + 'known>,
+}
+
+impl<'known> Rows<'known> {
+    /// So many, made from their numbers.
+    pub(crate) fn new(count: usize, make: impl Fn(usize) -> Vec<Cell<'known>> + 'known) -> Rows<'known> {
+        Rows { count, make: Box::new(make) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// So many at most, from this one on.
+    pub(crate) fn from(&self, first: usize, rows_max: usize) -> impl Iterator<Item = Vec<Cell<'known>>> {
+        (first.min(self.count)..first.saturating_add(rows_max).min(self.count)).map(&self.make)
+    }
+}
+
+impl<'known> From<Vec<Vec<Cell<'known>>>> for Rows<'known> {
+    fn from(rows: Vec<Vec<Cell<'known>>>) -> Rows<'known> {
+        Rows::new(rows.len(), move |number| rows[number].clone())
+    }
+}
+
+impl Default for Rows<'_> {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
+impl std::fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.from(0, usize::MAX)).finish()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +201,20 @@ mod tests {
             let gaps = gap(width) * (shown.len() as u16 - 1);
             assert_eq!(shown.iter().map(|(_, cells)| cells).sum::<u16>() + gaps, width, "{shown:?}");
         }
+    }
+
+    #[test]
+    fn only_rows_that_are_looked_at_are_made() {
+        let made = std::cell::RefCell::new(Vec::new());
+        let rows = Rows::new(100_000, |number| {
+            made.borrow_mut().push(number);
+            vec![Cell::Text(number.to_string())]
+        });
+        assert_eq!(
+            (rows.len(), rows.from(99_998, 30).count(), rows.from(200_000, 30).count()),
+            (100_000, 2, 0)
+        );
+        assert_eq!(*made.borrow(), [99_998, 99_999]);
     }
 
     #[test]

@@ -10,9 +10,8 @@ const BAR_CELLS: usize = 20;
 pub(super) fn lines(page: &Page<'_>, rows_max: usize) -> Vec<String> {
     let mut table: Vec<Vec<String>> = Vec::with_capacity(page.rows.len().min(rows_max) + 2);
     table.push(page.columns.iter().map(|column| column.title.to_owned()).collect());
-    table.extend(
-        page.rows.iter().take(rows_max).chain([&page.total]).map(|row| row.iter().map(text).collect()),
-    );
+    table.extend(page.rows.from(0, rows_max).map(|row| row.iter().map(text).collect()));
+    table.push(page.total.iter().map(text).collect());
     let widths: Vec<usize> = (0..page.columns.len())
         .map(|number| {
             table.iter().filter_map(|row| row.get(number)).map(|text| width(text)).max().unwrap_or(0)

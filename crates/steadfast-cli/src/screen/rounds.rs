@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Options of all live screens.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rounds {
-    /// Rest between two looks, such as 0.5s, 500ms or 10s; at least 100ms. Default: 1s.
+    /// Rest between two looks, such as 0.5s, 500ms or 10s; at least 100ms. On a screen it is longer where looks take long: they take a
+    /// fifth of the time at most. Default: 1s.
     #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "1s", hide_default_value = true)]
     pub(crate) interval: Duration,
     /// Look once, print what was seen as plain text, and end. Default: only where standard output is no terminal.

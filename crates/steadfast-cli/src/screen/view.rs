@@ -1,5 +1,7 @@
 //! What the keys change: which rows are seen, in which order, and whether anything moves.
 
+use std::time::Duration;
+
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 /// Keys of every screen.
@@ -23,6 +25,8 @@ pub(crate) struct View {
     /// Which kind of rows, where there are several.
     pub(crate) kind: usize,
     pub(crate) is_paused: bool,
+    /// Looks are so far apart, if that is more than was asked for.
+    pub(super) apart: Option<Duration>,
     pub(super) shows_keys: bool,
     /// The first row that is seen.
     pub(super) first: usize,

@@ -33,6 +33,8 @@ pub(super) struct Walk<'all, T, Q> {
     /// Nothing is met twice but what has several names.
     meets_all_once: bool,
     order: Order,
+    /// Hears of every folder that is read.
+    tell_folder: &'all (dyn Fn(&Path) + Sync),
     opener: Opener,
     work: Mutex<Work>,
     changed: Condvar,
@@ -72,6 +74,7 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         one_file_system: bool,
         meets_all_once: bool,
         order: Order,
+        tell_folder: &'all (dyn Fn(&Path) + Sync),
     ) -> Walk<'all, T, Q> {
         Walk {
             question,
@@ -79,6 +82,7 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
             one_file_system,
             meets_all_once,
             order,
+            tell_folder,
             opener: Opener::default(),
             work: Mutex::default(),
             changed: Condvar::new(),
@@ -187,6 +191,7 @@ impl<'all, T: Send, Q: Fn(&CachedFile) -> steadfast::Result<T> + Sync> Walk<'all
         if self.one_file_system && above.is_some_and(|above| above != device) {
             return;
         }
+        (self.tell_folder)(&path);
         let folder = Folder { fd, path };
         let mut names = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 32 << 10];

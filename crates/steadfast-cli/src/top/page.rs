@@ -162,7 +162,7 @@ impl Shown for Known {
             title: format!("steadfast top by {name}  every {:?}", self.interval),
             columns: columns.to_vec(),
             sorted: columns.get(view.order).map_or("", |column| column.title),
-            rows,
+            rows: rows.into(),
             total: self.total(by),
             notes: self.notes(),
             keys: &[("b", "by file, by process, by control group")],

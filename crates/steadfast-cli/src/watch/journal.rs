@@ -1,7 +1,8 @@
 //! Journals beside the files: read only when they changed, and for a tenth of the time at most.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +12,8 @@ use serde::Serialize;
 /// After reading a journal nine times as long passes before it is read again: it is read whole, and its writer is looked for among all
 /// processes.
 const RESTS_PER_READING: u32 = 9;
+
+const SUFFIX: &str = ".steadfast";
 
 /// What a journal says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,9 +86,15 @@ impl Journals {
     }
 }
 
+/// The data file that a journal of this name belongs to.
+pub(super) fn data_of(journal: &Path) -> Option<PathBuf> {
+    let name = journal.as_os_str().as_bytes().strip_suffix(SUFFIX.as_bytes())?;
+    Some(OsStr::from_bytes(name).into())
+}
+
 fn beside(data: &Path) -> PathBuf {
     let mut name = OsString::from(data);
-    name.push(".steadfast");
+    name.push(SUFFIX);
     name.into()
 }
 

@@ -1,8 +1,8 @@
 //! What is known of the watched files: what the last look saw, and how that differs from the one before.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -113,10 +113,11 @@ impl Known {
             Order::Commits => &|file| file.journal.as_ref().map_or(0, |journal| journal.last_commit),
         };
         let mut files: Vec<_> = self.files.iter().collect();
+        // Stable: of equals, names stay in order.
         stat::largest_first(
             &mut files,
             |(_, file)| key(file),
-            |(one, _), (other, _)| one.cmp(other),
+            |_, _| std::cmp::Ordering::Equal,
             view.is_reversed(),
         );
         files
@@ -128,9 +129,8 @@ impl Known {
     }
 
     /// What the file that stands at a name now has to do with what stood there before.
-    fn compare(&self, seen: Seen, at: Duration) -> Watched {
+    fn compare(&self, before: Option<&Watched>, seen: Seen, at: Duration) -> Watched {
         let seconds = at.saturating_sub(self.at).as_secs_f64();
-        let before = self.files.get(&seen.path).filter(|before| before.is_there);
         let mut now = Watched {
             identity: seen.identity,
             row: seen.row,
@@ -140,7 +140,7 @@ impl Known {
             change: None,
             is_there: true,
         };
-        let Some(before) = before else {
+        let Some(before) = before.filter(|before| before.is_there) else {
             now.change = (self.round > 0).then_some((Change::New, at));
             return now;
         };
@@ -178,8 +178,14 @@ impl Known {
     }
 
     /// Nothing can be seen there. `None` once that was said for long enough.
-    fn missing(&self, path: &PathBuf, change: Change, is_named: bool, at: Duration) -> Option<Watched> {
-        let since = match self.files.get(path).and_then(|before| before.change.as_ref()) {
+    fn missing(
+        before: Option<&Watched>,
+        path: &Path,
+        change: Change,
+        is_named: bool,
+        at: Duration,
+    ) -> Option<Watched> {
+        let since = match before.and_then(|before| before.change.as_ref()) {
             Some((noted, since)) if *noted == change => *since,
             _ => at,
         };
@@ -200,27 +206,46 @@ impl Shown for Known {
 
     fn take(&mut self, look: Look) {
         let seconds = look.at.saturating_sub(self.at).as_secs_f64();
-        let mut files = BTreeMap::new();
-        for seen in look.files {
-            files.insert(seen.path.clone(), self.compare(seen, look.at));
+        let before = std::mem::take(&mut self.files);
+        // Both in the order of their names: each is passed once, without a search, as they may be very many.
+        let mut seen = look.files;
+        seen.sort_by(|one, other| one.path.cmp(&other.path));
+        // Of two with one name the last.
+        seen.dedup_by(|later, kept| {
+            let is_same = later.path == kept.path;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        let mut passed = before.iter().peekable();
+        let mut now = Vec::with_capacity(seen.len());
+        let mut unseen = Vec::new();
+        for seen in seen {
+            while let Some(other) = passed.next_if(|(path, _)| **path < seen.path) {
+                unseen.push(other);
+            }
+            let own = passed.next_if(|(path, _)| **path == seen.path).map(|(_, before)| before);
+            now.push((seen.path.clone(), self.compare(own, seen, look.at)));
         }
+        unseen.extend(passed);
+        let mut files: BTreeMap<_, _> = now.into_iter().collect();
         for (path, trouble) in &look.failed {
             let change = match trouble {
                 Trouble::Gone => Change::Gone,
                 Trouble::Other(_) => Change::Unreadable,
             };
-            files.extend(self.missing(path, change, true, look.at).map(|file| (path.clone(), file)));
+            let missing = Known::missing(before.get(path), path, change, true, look.at);
+            files.extend(missing.map(|file| (path.clone(), file)));
         }
         // What was there, or was said to be gone a moment ago.
-        let gone: HashMap<_, _> = self
-            .files
-            .keys()
-            .filter(|path| !files.contains_key(*path))
-            .filter_map(|path| {
-                Some((path.clone(), self.missing(path, Change::Gone, self.named.contains(path), look.at)?))
-            })
-            .collect();
-        files.extend(gone);
+        for (path, own) in unseen {
+            if !files.contains_key(path) {
+                let is_named = self.named.contains(path);
+                let missing = Known::missing(Some(own), path, Change::Gone, is_named, look.at);
+                files.extend(missing.map(|file| (path.clone(), file)));
+            }
+        }
         self.machine_written_per_second = match (self.written_pages, look.written_pages) {
             (Some(before), Some(now)) if seconds > 0.0 => {
                 Some((now.saturating_sub(before) * page_bytes()) as f64 / seconds)
@@ -303,6 +328,32 @@ mod tests {
 
     fn change(known: &Known, path: &str) -> Option<Change> {
         known.files[&PathBuf::from(path)].change().cloned()
+    }
+
+    #[test]
+    fn every_file_is_found_again_however_its_name_sorts() {
+        // As bytes `a-b` and `a.b` come before what lies below `a`, as names after it.
+        let all =
+            || ["a", "a-b", "a.b", "a/b", "a/b-c", "a/b/c", "b"].map(|path| seen(path, 1, 10, 0)).to_vec();
+        let mut known = known();
+        known.take(look(0, all()));
+        known.take(look(1, all()));
+        assert!(known.files.values().all(|file| file.change().is_none()));
+        let mut some = all();
+        some.retain(|file| file.path != Path::new("a.b") && file.path != Path::new("b"));
+        known.take(look(2, some));
+        let gone = |known: &Known| -> Vec<_> {
+            let is_gone = |file: &Watched| file.change() == Some(&Change::Gone);
+            known.files.iter().filter(|(_, file)| is_gone(file)).map(|(path, _)| path.clone()).collect()
+        };
+        assert_eq!(gone(&known), [PathBuf::from("a.b"), PathBuf::from("b")]);
+        // Two with one name: the last.
+        let mut twice = all();
+        twice.push(seen("a/b", 2, 10, 0));
+        known.take(look(3, twice));
+        assert!(gone(&known).is_empty());
+        assert_eq!(change(&known, "a/b"), Some(Change::Replaced));
+        assert_eq!(change(&known, "a-b"), None);
     }
 
     #[test]

@@ -65,7 +65,17 @@ impl Looker {
         })?;
         let mut files: Vec<_> = selected.found.into_iter().map(|(_, file)| file).collect();
         let at = self.start.elapsed();
+        // Of what was found below a folder the journals were found, too: no need to look for one beside each of very many files.
+        let finds_journals = self.selection.leaves_nothing_out();
+        let with_journal: HashSet<PathBuf> = if finds_journals {
+            files.iter().filter_map(|file| journal::data_of(&file.path)).collect()
+        } else {
+            HashSet::new()
+        };
         for file in &mut files {
+            if finds_journals && !self.named.contains(&file.path) && !with_journal.contains(&file.path) {
+                continue;
+            }
             // Below folders nothing is a link.
             let is_link = self.named.contains(&file.path) && file.path.is_symlink();
             let resolved = if is_link { std::fs::canonicalize(&file.path).ok() } else { None };

@@ -5,9 +5,9 @@ use clap::ValueEnum;
 use super::Order;
 use super::known::{Change, Known, Watched};
 use crate::output::counted;
-use crate::screen::{Cell, Column, Page, Tone, View, Width};
+use crate::screen::{Cell, Column, Page, Rows, Tone, View, Width};
 use crate::size;
-use crate::stat::{percent, size_cell};
+use crate::stat::{self, percent, size_cell};
 
 const PAGES: [Column; 7] = [
     Column::number("SIZE", 6, 0),
@@ -35,7 +35,8 @@ pub(super) fn of<'known>(known: &'known Known, view: &View) -> Page<'known> {
     let has_journals = known.files.values().any(|file| file.journal.is_some());
     let journal: &[Column] = if has_journals { &JOURNAL } else { &[] };
     let columns = [&PAGES[..], journal, &[WHERE, PATH]].concat();
-    let rows = known.sorted(view).into_iter().map(|(_, file)| row(file, has_journals)).collect();
+    let sorted = known.sorted(view);
+    let rows = Rows::new(sorted.len(), move |number| row(sorted[number].1, has_journals));
     let total = known.total();
     let mut notes: Vec<String> = Vec::new();
     if let Some(written) = known.machine_written_per_second {
@@ -56,7 +57,7 @@ pub(super) fn of<'known>(known: &'known Known, view: &View) -> Page<'known> {
             Order::Commits => "COMMITS",
         },
         rows,
-        total: total_row(known, has_journals),
+        total: total_row(known, &total, has_journals),
         notes,
         keys: &[],
     }
@@ -106,8 +107,7 @@ fn journal(file: &Watched) -> [Cell<'_>; 3] {
     [state, Cell::Text(journal.last_commit.to_string()), Cell::Text(per_second)]
 }
 
-fn total_row(known: &Known, has_journals: bool) -> Vec<Cell<'static>> {
-    let total = known.total();
+fn total_row(known: &Known, total: &stat::Total, has_journals: bool) -> Vec<Cell<'static>> {
     let rates: Vec<f64> = known.files.values().filter_map(|file| file.written_per_second).collect();
     let mut cells = vec![
         Cell::Text(size_cell(total.size_bytes, false)),

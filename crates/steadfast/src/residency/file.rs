@@ -43,7 +43,7 @@ const PIECE_BYTES: u64 = 1 << 30;
 /// ```
 #[derive(Debug)]
 pub struct CachedFile {
-    /// `None` of what has no pages to be looked at.
+    /// `None` of what is no regular file.
     fd: Option<OwnedFd>,
     path: PathBuf,
     about: About,
@@ -132,8 +132,8 @@ impl Opener {
         let stat = fs::statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
             .map_err(|error| Error::from_io(OPERATION, error.into()).path(&path))?;
         let witness = self.systems.witness_of(fd.as_fd(), &stat);
-        let has_pages = !matches!(witness, Witness::Nobody(_));
-        Ok(CachedFile { fd: has_pages.then_some(fd), path, about: About::of(&stat), witness })
+        let about = About::of(&stat);
+        Ok(CachedFile { fd: about.is_regular.then_some(fd), path, about, witness })
     }
 }
 
@@ -404,11 +404,16 @@ impl CachedFile {
 
     /// `None` of what has no pages.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        if matches!(self.witness, Witness::Nobody(_)) { None } else { self.regular() }
+    }
+
+    /// Of a regular file, also where it has no pages: its bytes can be synced all the same (DAX).
+    pub(super) fn regular(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
     }
 
     pub(super) fn advise(&self, range: &Range<u64>, advice: fs::Advice) -> Result<()> {
-        let (Some(fd), Some(len)) = (&self.fd, NonZeroU64::new(range.end - range.start)) else {
+        let (Some(fd), Some(len)) = (self.descriptor(), NonZeroU64::new(range.end - range.start)) else {
             return Ok(());
         };
         fs::fadvise(fd, range.start, Some(len), advice)
