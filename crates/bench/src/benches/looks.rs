@@ -148,8 +148,7 @@ fn measure_in_process(what: &'static str, path: &Path, rounds: usize) -> Result<
         for turn in 0..2 {
             let number = (round + turn) % 2;
             let start = Instant::now();
-            pages[number] =
-                if number == 0 { file.counts(..)?.resident } else { Some(map.resident_pages()?) };
+            pages[number] = if number == 0 { file.counts(..)?.resident } else { Some(map.resident_pages()?) };
             if round > 0 {
                 times[number].add(start.elapsed());
             }
