@@ -292,7 +292,7 @@ fn is_left_alone(disk: &SimDisk, store: &dyn Store, state: &[u8], scribbled: &[u
         return Err(format!("{what}: the journal let go of commits"));
     }
     same(&disk.read_file(FILE).unwrap_or_default(), scribbled, what)?;
-    recovers(&disk.killed(), state, what)
+    recovers(&disk.killed(), state, what).map(drop)
 }
 
 /// A commit that is shown changes the file itself: what another program did before must not be hidden by that.
@@ -326,7 +326,7 @@ fn while_what_is_published_is_synced() -> Found {
     let scribbled = vec![9; LEN];
     disk.put_file(FILE, &scribbled);
     // Not durable, so nothing is published; the checkpoint gets on all the same.
-    fits(put(&mut store, 0, b"abc", Flush::Later), "a relaxed commit")?;
+    fits(put(&mut store, 0, b"abc", Flush::Later).map(drop), "a relaxed commit")?;
     state[..3].copy_from_slice(b"abc");
     is_left_alone(&disk, &store, &state, &scribbled, "another program wrote before the end of a sync")
 }
