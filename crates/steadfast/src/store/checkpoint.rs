@@ -103,8 +103,7 @@ impl Locked<'_> {
     /// Takes note of a failed checkpoint. Every commit is in the journal, unless that is what is damaged.
     fn checkpoint_failed(&mut self, error: io::Error) -> Error {
         self.checkpoint_error = Some(error.to_string());
-        // Pages that look clean may not be what was written to them.
-        // no switch: others see older bytes a little longer
+        // Pages that look clean may not be what was written to them: others would see older bytes.
         self.published = 0;
         let foreign = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherLength>());
         let told = if let Some(other) = foreign {
@@ -217,7 +216,6 @@ impl Locked<'_> {
 
     /// Others look at the file: in the background it is only synced. `false` where that is not enough, or failed.
     fn begin_to_sync(&mut self, job: &mut Job<'_>, count: usize) -> bool {
-        // no check: `is_shown` has them
         if !self.is_shown(count) {
             return false;
         }
@@ -227,7 +225,7 @@ impl Locked<'_> {
         job.stage = Stage::Write(0);
         // From here on the file changes with commits alone.
         job.file_len = None;
-        // no check: what is not marked needs no mark
+        // What is not marked needs no mark.
         let Some(mark) = &job.mark else { return true };
         let marked = step!(
             "background: the mark of what is shown counts on",
@@ -344,7 +342,7 @@ impl Locked<'_> {
     /// With `publish`: shows what is durable to readers of the plain file. A failure is told by the status and mended by
     /// the next checkpoint; the commits themselves are durable. `newest`: the last of them, if its bytes are at hand.
     pub(super) fn publish_durable(&mut self, newest: Option<&Batch<'_>>) {
-        // no check: nothing is written over what another program did, and nobody is promised to see what is in doubt
+        // Nothing is written over what another program did, and nobody is promised to see what is in doubt.
         if !self.shared.publish || self.latched.is_some() {
             return;
         }
