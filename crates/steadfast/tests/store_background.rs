@@ -12,9 +12,10 @@ use std::{fs, thread};
 
 use steadfast::disk::{Access, Disk, SimDisk, Survivors, SyncPoint};
 use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
-use steadfast::{CommitTicket, Result};
+use steadfast::{CommitTicket, ErrorKind, Result};
 
 const PAGE: u64 = 4096;
+const EIO: i32 = 5;
 
 /// A file of one page, and a journal of four blocks a half.
 fn on_sim(disk: &SimDisk, steps: u32) -> JournaledFile {
@@ -177,4 +178,136 @@ fn a_foreign_hand_is_noticed_before_a_checkpoint_in_the_background_writes() {
     put(&mut store, (PAGE, PAGE), 0, b"b").unwrap();
     assert!(store.status().latched.is_some());
     assert_eq!(&disk.read_file("/data").unwrap()[..7], b"foreign");
+}
+
+/// A file that shows its commits to others.
+fn published(disk: &SimDisk, steps: u32) -> JournaledFile {
+    disk.put_file("/data", &[7; PAGE as usize]);
+    let options = JournaledFile::options().journal_bytes(8 * PAGE).publish(true).stepped(steps);
+    options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, "/data").unwrap()
+}
+
+/// Another program writes over the beginning.
+fn scribble(disk: &SimDisk) {
+    disk.open("/data".as_ref(), Access::ReadWrite).unwrap().write_at(&[b"foreign"], 0).unwrap();
+}
+
+/// Four commits fill a half. The fifth seals it, and its checkpoint begins.
+fn half_and_one(store: &mut JournaledFile) {
+    for at in 0..5 {
+        put(store, (PAGE, PAGE), at, b"a").unwrap();
+    }
+    assert_eq!(store.status().checkpointed.get(), 0);
+}
+
+/// Whoever opens it next makes the commits once more.
+fn recovered(disk: &SimDisk) -> Vec<u8> {
+    let killed = disk.killed();
+    drop(JournaledFile::options().open_on(Arc::new(killed.clone()) as Arc<dyn Disk>, "/data").unwrap());
+    killed.read_file("/data").unwrap()
+}
+
+#[test]
+fn a_checkpoint_of_what_is_published_writes_nothing_and_goes_on_beside_commits() {
+    let disk = SimDisk::new();
+    let mut store = published(&disk, 1);
+    disk.keep_trace();
+    let writes = || disk.trace().iter().filter(|call| call.starts_with("write data ")).count();
+    half_and_one(&mut store);
+    assert_eq!(writes(), 5, "{:#?}", disk.trace());
+    put(&mut store, (PAGE, PAGE), 5, b"b").unwrap();
+    assert_eq!(store.status().checkpointed.get(), 4);
+    assert_eq!(writes(), 6, "{:?}", disk.trace());
+    // Nor has the owner anything to write.
+    store.checkpoint().unwrap();
+    assert_eq!(store.status().checkpointed.get(), 6);
+    assert_eq!(writes(), 6, "{:?}", disk.trace());
+    let cut = disk.power_cut(&Survivors::none());
+    assert_eq!(&cut.read_file("/data").unwrap()[..7], b"aaaaab\x07");
+}
+
+#[test]
+fn what_another_program_wrote_over_stays_in_the_journal_when_the_sync_of_what_is_published_ends() {
+    let disk = SimDisk::new();
+    let mut store = published(&disk, 1);
+    half_and_one(&mut store);
+    scribble(&disk);
+    // It is not durable, so nothing is published; but the checkpoint gets on, and comes to its end.
+    let extents = [Extent { offset: 100, len: 1 }];
+    store.commit(&Batch { len_min: PAGE, len: PAGE, extents: &extents, bytes: b"b" }, Flush::Later).unwrap();
+    assert!(store.status().changed_by_others, "nobody noticed");
+    assert_eq!(store.status().checkpointed.get(), 0, "the journal let go of what is nowhere else");
+    drop(store);
+    assert_eq!(&recovered(&disk)[..5], b"aaaaa");
+}
+
+#[test]
+fn publishing_hides_no_other_hand() {
+    let disk = SimDisk::new();
+    let mut store = published(&disk, 0);
+    put(&mut store, (PAGE, PAGE), 0, b"one").unwrap();
+    scribble(&disk);
+    put(&mut store, (PAGE, PAGE), 100, b"two").unwrap();
+    assert_eq!(store.checkpoint().unwrap_err().kind(), ErrorKind::Latched);
+    assert!(store.status().changed_by_others);
+    assert_eq!(&disk.read_file("/data").unwrap()[..7], b"foreign");
+    drop(store);
+    let recovered = recovered(&disk);
+    assert_eq!((&recovered[..3], &recovered[100..103]), (&b"one"[..], &b"two"[..]));
+}
+
+#[test]
+fn the_mark_of_a_fresh_journal_hides_no_other_hand() {
+    for publish in [false, true] {
+        let disk = SimDisk::new();
+        let mut store = if publish { published(&disk, 0) } else { on_sim(&disk, 0) };
+        put(&mut store, (PAGE, PAGE), 0, b"one").unwrap();
+        scribble(&disk);
+        disk.fail_sync(1);
+        put(&mut store, (PAGE, PAGE), 100, b"two").unwrap();
+        assert_eq!(store.checkpoint().unwrap_err().kind(), ErrorKind::Latched);
+        assert!(store.status().changed_by_others);
+        drop(store);
+        let recovered = recovered(&disk);
+        assert_eq!((&recovered[..3], &recovered[100..103]), (&b"one"[..], &b"two"[..]));
+    }
+}
+
+#[test]
+fn a_sync_that_succeeds_does_not_hide_that_publishing_failed_meanwhile() {
+    let disk = SimDisk::new();
+    let mut store = published(&disk, 1);
+    half_and_one(&mut store);
+    disk.fail_write(2, EIO, 0);
+    put(&mut store, (PAGE, PAGE), 5, b"b").unwrap();
+    assert_eq!(store.status().checkpointed.get(), 4);
+    assert_eq!(disk.read_file("/data").unwrap()[5], 7, "the write that fails is the one that publishes");
+    assert!(store.status().checkpoint_error.is_some(), "nobody is told");
+    put(&mut store, (PAGE, PAGE), 6, b"c").unwrap();
+    assert_eq!(&disk.read_file("/data").unwrap()[..7], b"aaaaabc");
+    store.checkpoint().unwrap();
+    assert_eq!(store.status().checkpoint_error, None);
+}
+
+#[test]
+fn after_a_sync_that_failed_the_next_commit_shows_all_of_them_again() {
+    let disk = SimDisk::new();
+    disk.let_failed_blocks_stick();
+    disk.put_file("/data", &[7; 4 * PAGE as usize]);
+    let options = JournaledFile::options().journal_bytes(8 * PAGE).publish(true).stepped(1);
+    let mut store = options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, "/data").unwrap();
+    for at in 0..5 {
+        put(&mut store, (4 * PAGE, 4 * PAGE), at % 2 * PAGE, &[b'a' + at as u8]).unwrap();
+    }
+    disk.fail_syncs_of(SyncPoint::Checkpoint);
+    put(&mut store, (4 * PAGE, 4 * PAGE), 2 * PAGE, b"x").unwrap();
+    disk.clear_failures();
+    assert!(store.status().checkpoint_error.is_some());
+    let told = put(&mut store, (4 * PAGE, 4 * PAGE), 3 * PAGE, b"y").unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::NotCommitted);
+    put(&mut store, (4 * PAGE, 4 * PAGE), 3 * PAGE, b"y").unwrap();
+    let shown = disk.read_file("/data").unwrap();
+    assert_eq!([0, 1, 2, 3].map(|page| shown[page * PAGE as usize]), *b"edxy");
+    store.close().unwrap();
+    assert_eq!(disk.power_cut(&Survivors::none()).read_file("/data").unwrap(), shown);
 }

@@ -103,6 +103,8 @@ impl Locked<'_> {
     /// Takes note of a failed checkpoint. Every commit is in the journal, unless that is what is damaged.
     fn checkpoint_failed(&mut self, error: io::Error) -> Error {
         self.checkpoint_error = Some(error.to_string());
+        // Pages that look clean may not be what was written to them: others would see older bytes.
+        self.published = 0;
         let foreign = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherLength>());
         let told = if let Some(other) = foreign {
             self.changed_by_another("checkpoint", other.to_string())
@@ -214,16 +216,16 @@ impl Locked<'_> {
 
     /// Others look at the file: in the background it is only synced. `false` where that is not enough, or failed.
     fn begin_to_sync(&mut self, job: &mut Job<'_>, count: usize) -> bool {
-        // no check: `is_shown` has them
         if !self.is_shown(count) {
             return false;
         }
         job.records.clear();
         job.only_syncs = true;
-        job.stage = Stage::Sync;
+        // No piece to write: a step by itself, so that commits come in between where checkpoints go in steps.
+        job.stage = Stage::Write(0);
         // From here on the file changes with commits alone.
         job.file_len = None;
-        // no check: what is not marked needs no mark
+        // What is not marked needs no mark.
         let Some(mark) = &job.mark else { return true };
         let marked = step!(
             "background: the mark of what is shown counts on",
@@ -247,12 +249,27 @@ impl Locked<'_> {
         } else {
             self.remember_data_of_length(file_len.filter(|_| written.is_ok()))
         };
-        match (written.and_then(|written| remembered.map(|()| written)), sealed) {
+        let mut written = written.and_then(|written| remembered.map(|()| written));
+        if only_syncs
+            && matches!(written, Ok(true))
+            // What another program wrote over, or cut off, is nowhere but in the journal.
+            && let Err(error) = step!(
+                "background: nobody else changed what was synced",
+                self.notice_foreign_hands("checkpoint")
+            )
+        {
+            self.unreported = Some(error);
+            written = Ok(false);
+        }
+        match (written, sealed) {
             (Ok(true), Some(sealed)) if self.latched.is_none() => {
                 let released = self.journal.release_sealed(sealed);
                 self.checkpointed_len = sealed.data_len;
                 self.forget_pending(sealed.through);
-                self.checkpoint_error = None;
+                if !only_syncs {
+                    // A sync does not mend what could not be published meanwhile; nor was there any failure when it began.
+                    self.checkpoint_error = None;
+                }
                 if let Err(error) = released {
                     // Either anchor may be found now. Both are right, as long as no space is used again; the next commit
                     // begins with a fresh journal.
@@ -325,7 +342,8 @@ impl Locked<'_> {
     /// With `publish`: shows what is durable to readers of the plain file. A failure is told by the status and mended by
     /// the next checkpoint; the commits themselves are durable. `newest`: the last of them, if its bytes are at hand.
     pub(super) fn publish_durable(&mut self, newest: Option<&Batch<'_>>) {
-        if !self.shared.publish {
+        // Nothing is written over what another program did, and nobody is promised to see what is in doubt.
+        if !self.shared.publish || self.latched.is_some() {
             return;
         }
         let durable = self.journal.durable();
@@ -334,6 +352,14 @@ impl Locked<'_> {
             return;
         }
         let Some(len) = self.pending.get(until - 1).map(|last| last.len()) else { return };
+        // Before our own change hides another's.
+        let noticed = step!("publish: nobody else changed the file", self.notice_foreign_hands("commit"));
+        if let Err(error) = noticed {
+            if self.latched.is_none() {
+                self.checkpoint_error = Some(format!("publishing: {error}"));
+            }
+            return;
+        }
         let behind = len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX;
         step!("publish: blocks behind a cut are given back", self.reserved.remove(behind));
         let mut job = self.job(until, len);

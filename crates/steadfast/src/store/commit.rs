@@ -220,8 +220,9 @@ impl Locked<'_> {
             return Ok(());
         }
         self.settle()?;
-        if let Err(error) = self.replace_journal(half_bytes, None) {
-            self.check_for("commit")?;
+        let replaced = self.replace_journal(half_bytes, None);
+        self.check_for("commit")?;
+        if let Err(error) = replaced {
             // There is room in the one that stands.
             log::debug!("{}: no larger journal: {error}", self.shared.path.display());
         }
@@ -246,7 +247,8 @@ impl Locked<'_> {
                 return self.in_doubt("commit", &error);
             }
             not_committed_ref(&error, "no room for a larger journal").path(&self.shared.path)
-        })
+        })?;
+        self.check_for("commit")
     }
 }
 

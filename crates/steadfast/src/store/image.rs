@@ -359,7 +359,7 @@ mod tests {
         let found = disk.read_file("/data").unwrap();
         assert!(unwritten > 0 || found[..cut as usize] == start[..cut as usize]);
         assert_eq!(found.len() as u64, shift + plain.len() as u64);
-        assert!(found[shift as usize..] == plain, "not the records one by one");
+        assert!(found[shift as usize..] == *plain, "not the records one by one");
     }
 
     proptest! {

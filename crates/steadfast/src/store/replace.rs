@@ -129,6 +129,9 @@ impl Locked<'_> {
             failure.source
         })?;
 
+        // Before our own mark hides another's change; and while the mark that is there is the one of this journal.
+        let noticed = step!("replace: nobody else changed the file", self.notice_foreign_hands("commit"));
+        let changed = noticed.is_err() && self.latched.is_some();
         let state: &mut State = self;
         state.journal = journal;
         state.renew = None;
@@ -142,6 +145,11 @@ impl Locked<'_> {
         state.overlay = Default::default();
         if let (Some((_, batch)), Some(placed)) = (doubt, doubt_place) {
             self.push_pending(batch, placed, true);
+        }
+        if changed {
+            // The fresh one has everything, and durably the name. No other will follow.
+            self.let_go_of(old);
+            return Ok(());
         }
         // The mark must name the new epoch before the next fresh journal: two steps behind it would be a stranger's.
         let marked = sync!("replace: the mark is renewed", self.write_mark(SyncPoint::Mark));

@@ -293,6 +293,8 @@ impl Locked<'_> {
             .map_err(|error| Error::from_io(operation, error).path(&self.shared.path))?;
         if std::mem::take(&mut self.unseen) {
             self.expected = stat;
+            // Whoever had a hand in it, the next that writes writes all of it.
+            self.published = 0;
         }
         let same = holds!("foreign hands: the length", stat.len == self.expected.len)
             && holds!("foreign hands: the change time", stat.changed_ns == self.expected.changed_ns);
@@ -332,7 +334,7 @@ impl Locked<'_> {
 
     /// Nothing goes on over another program's change: latches, and says so.
     pub(super) fn changed_by_another(&mut self, operation: &'static str, what: String) -> Error {
-        self.changed_by_others = self.latched.is_none();
+        self.changed_by_others |= self.latched.is_none();
         self.latch(what.clone());
         self.error(ErrorKind::ForeignChange, operation, what).advice(
             "every commit that the file lacks is safe in the journal; find the program, then call `refresh` or open the file again: \

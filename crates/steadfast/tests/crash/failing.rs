@@ -33,7 +33,9 @@ fn judge(disk: &SimDisk, log: &Log, seed: u64, count: &mut Count) -> Result<(), 
 /// Runs the workloads with one kind of failure at each place where it can strike, with and without a stop behind it.
 fn every_place(what: &str, fail: impl Fn(&SimDisk, u64)) {
     let scrubbed = Variant { scrub: true, ..Variant::CHANGES };
-    for variant in [Variant::CHANGES, Variant::BACKGROUND, scrubbed] {
+    let published =
+        [Variant::CHANGES, Variant::BACKGROUND].map(|variant| Variant { publish: true, ..variant });
+    for variant in [Variant::CHANGES, Variant::BACKGROUND, scrubbed].into_iter().chain(published) {
         every_place_of(variant, what, &fail);
     }
 }

@@ -8,7 +8,7 @@ use steadfast::store::{Flush, Store};
 
 use super::rig::{
     BLOCK, FILE, FRESH, Found, JOURNAL, LEN, commit, disk, fits, initial, on, open, opened, options, plain,
-    put, read, refused, same,
+    put, read, recovers, refused, same,
 };
 use super::watched::Watched;
 
@@ -24,6 +24,9 @@ pub(super) fn all() -> Found {
     before_a_reservation()?;
     left_to_others()?;
     renamed_and_back()?;
+    before_it_is_published()?;
+    while_what_is_published_is_synced()?;
+    before_a_fresh_journals_mark()?;
     while_a_journal_is_replaced()
 }
 
@@ -277,4 +280,66 @@ fn while_a_journal_is_replaced() -> Found {
         return Err("the name went elsewhere, and the journal there was replaced".into());
     }
     Ok(())
+}
+
+/// What another program left is what the file holds, and the journal has everything.
+fn is_left_alone(disk: &SimDisk, store: &dyn Store, state: &[u8], scribbled: &[u8], what: &str) -> Found {
+    let status = store.status();
+    if !status.changed_by_others {
+        return Err(format!("{what}: nobody noticed"));
+    }
+    if status.checkpointed.get() > 0 {
+        return Err(format!("{what}: the journal let go of commits"));
+    }
+    same(&disk.read_file(FILE).unwrap_or_default(), scribbled, what)?;
+    recovers(&disk.killed(), state, what).map(drop)
+}
+
+/// A commit that is shown changes the file itself: what another program did before must not be hidden by that.
+fn before_it_is_published() -> Found {
+    let disk = disk();
+    let mut store = opened(options(0).publish(true).open_on(on(&disk), FILE))?;
+    let mut state = initial();
+    commit(&mut store, &mut state, 0, b"one")?;
+    let scribbled = vec![9; LEN];
+    disk.put_file(FILE, &scribbled);
+    commit(&mut store, &mut state, 0, &[1; LEN])?;
+    is_left_alone(&disk, &store, &state, &scribbled, "another program wrote before a commit was published")
+}
+
+/// What is only synced is not written again either: the journal is to keep what another program took from the file.
+fn while_what_is_published_is_synced() -> Found {
+    let disk = disk();
+    let mut store = opened(options(1).publish(true).open_on(on(&disk), FILE))?;
+    let mut state = initial();
+    let mark = disk.mark_of(FILE);
+    commit(&mut store, &mut state, 0, &[1; LEN])?;
+    for round in 0.. {
+        if disk.mark_of(FILE) != mark {
+            break;
+        }
+        if round > 50 {
+            return Err("no checkpoint has begun".into());
+        }
+        commit(&mut store, &mut state, 10 * round, b"abc")?;
+    }
+    let scribbled = vec![9; LEN];
+    disk.put_file(FILE, &scribbled);
+    // Not durable, so nothing is published; the checkpoint gets on all the same.
+    fits(put(&mut store, 0, b"abc", Flush::Later).map(drop), "a relaxed commit")?;
+    state[..3].copy_from_slice(b"abc");
+    is_left_alone(&disk, &store, &state, &scribbled, "another program wrote before the end of a sync")
+}
+
+/// The mark of a journal that takes another's place changes the file's times.
+fn before_a_fresh_journals_mark() -> Found {
+    let disk = disk();
+    let mut store = open(&disk, 0)?;
+    let mut state = initial();
+    commit(&mut store, &mut state, 0, b"one")?;
+    let scribbled = vec![9; LEN];
+    disk.put_file(FILE, &scribbled);
+    disk.fail_sync(1);
+    commit(&mut store, &mut state, 0, &[1; LEN])?;
+    is_left_alone(&disk, &store, &state, &scribbled, "another program wrote before a journal was replaced")
 }
