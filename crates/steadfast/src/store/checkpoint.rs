@@ -103,8 +103,8 @@ impl Locked<'_> {
     /// Takes note of a failed checkpoint. Every commit is in the journal, unless that is what is damaged.
     fn checkpoint_failed(&mut self, error: io::Error) -> Error {
         self.checkpoint_error = Some(error.to_string());
-        // Pages that look clean may not be what was written to them: others would see older bytes.
-        self.published = 0;
+        // Pages that look clean may not be what was written to them: all of it is published again, and no sync is enough.
+        step!("publish: after a failure nothing counts as shown", self.published = 0);
         let foreign = error.get_ref().and_then(|inner| inner.downcast_ref::<OtherLength>());
         let told = if let Some(other) = foreign {
             self.changed_by_another("checkpoint", other.to_string())
@@ -179,11 +179,10 @@ impl Locked<'_> {
             )
     }
 
-    /// Does the data file's page cache show the first `count` pending commits? After a failure it is not believed.
+    /// Does the data file's page cache show the first `count` pending commits?
     fn is_shown(&self, count: usize) -> bool {
         self.shared.publish
             && holds!("publish: what was not written is not taken for shown", self.published >= count)
-            && holds!("publish: after a failure nothing counts as shown", self.checkpoint_error.is_none())
     }
 
     /// What the background thread was asked to do, if it is still wanted.

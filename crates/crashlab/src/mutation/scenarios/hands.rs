@@ -295,15 +295,16 @@ fn is_left_alone(disk: &SimDisk, store: &dyn Store, state: &[u8], scribbled: &[u
     recovers(&disk.killed(), state, what).map(drop)
 }
 
-/// A commit that is shown changes the file itself: what another program did before must not be hidden by that.
+/// A commit that is shown changes the file itself: what another program did before must not be hidden by that. (Its blocks are reserved:
+/// nobody looks for those.)
 fn before_it_is_published() -> Found {
     let disk = disk();
     let mut store = opened(options(0).publish(true).open_on(on(&disk), FILE))?;
     let mut state = initial();
-    commit(&mut store, &mut state, 0, b"one")?;
+    commit(&mut store, &mut state, 0, &[1; LEN])?;
     let scribbled = vec![9; LEN];
     disk.put_file(FILE, &scribbled);
-    commit(&mut store, &mut state, 0, &[1; LEN])?;
+    commit(&mut store, &mut state, 0, b"one")?;
     is_left_alone(&disk, &store, &state, &scribbled, "another program wrote before a commit was published")
 }
 
@@ -336,10 +337,10 @@ fn before_a_fresh_journals_mark() -> Found {
     let disk = disk();
     let mut store = open(&disk, 0)?;
     let mut state = initial();
-    commit(&mut store, &mut state, 0, b"one")?;
+    commit(&mut store, &mut state, 0, &[1; LEN])?;
     let scribbled = vec![9; LEN];
     disk.put_file(FILE, &scribbled);
     disk.fail_sync(1);
-    commit(&mut store, &mut state, 0, &[1; LEN])?;
+    commit(&mut store, &mut state, 0, b"one")?;
     is_left_alone(&disk, &store, &state, &scribbled, "another program wrote before a journal was replaced")
 }
