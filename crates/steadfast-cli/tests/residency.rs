@@ -348,7 +348,13 @@ fn where_no_more_threads_can_be_started_fewer_do_the_work() {
             return eprintln!("lacks the right to give files away");
         }
     }
-    for command in ["stat --threads 9 .", "stat --threads 9 -t .", "warm --readers 9 f"] {
+    for command in [
+        "stat --threads 9 .",
+        "stat --threads 9 -t .",
+        "warm --readers 9 f",
+        "sync --threads 9 .",
+        "watch --once .",
+    ] {
         let output = Command::new("setpriv")
             .args([&format!("--reuid={nobody}"), &format!("--regid={nobody}"), "--clear-groups"])
             .args(["prlimit", "--nproc=1", "./steadfast"])

@@ -76,8 +76,8 @@ pub(crate) fn show<S: Shown>(
     // Before the screen is taken: from here on no signal leaves it behind.
     hear_signals(tell.clone())?;
     let mut screen = Screen::take()?;
-    hear_keys(tell.clone());
-    let order = start_looking(tell, look, rounds.interval, first_took);
+    hear_keys(tell.clone())?;
+    let order = start_looking(tell, look, rounds.interval, first_took)?;
     view.apart = apart(rounds.interval, first_took);
     screen.draw(&shown, &mut view)?;
     for event in events {
@@ -147,7 +147,7 @@ impl<L> Drop for Witness<L> {
 fn hear_signals<L: Send + 'static>(tell: Sender<Event<L>>) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    thread::spawn(move || {
+    start(move || {
         let mut signals = signals.forever();
         if signals.next().is_some() {
             let _ = tell.send(Event::Asked);
@@ -156,12 +156,18 @@ fn hear_signals<L: Send + 'static>(tell: Sender<Event<L>>) -> Result<(), Failure
         if let Some(signal) = signals.next() {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
-    });
-    Ok(())
+    })
 }
 
-fn hear_keys<L: Send + 'static>(tell: Sender<Event<L>>) {
-    thread::spawn(move || {
+fn start(work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let started = thread::Builder::new().spawn(work);
+    started.map(drop).map_err(|error| {
+        Failure::Failed(format!("cannot start a thread for the screen: {error}; --once and --json need none"))
+    })
+}
+
+fn hear_keys<L: Send + 'static>(tell: Sender<Event<L>>) -> Result<(), Failure> {
+    start(move || {
         let witness = Witness(tell);
         loop {
             let event = event::read().map_or(Event::Closed, Event::Input);
@@ -170,7 +176,7 @@ fn hear_keys<L: Send + 'static>(tell: Sender<Event<L>>) {
                 return;
             }
         }
-    });
+    })
 }
 
 /// Whoever gets what is returned says there whether to pause.
@@ -179,9 +185,9 @@ fn start_looking<L: Send + 'static>(
     mut look: impl FnMut() -> Result<L, Failure> + Send + 'static,
     interval: Duration,
     mut took: Duration,
-) -> Sender<bool> {
+) -> Result<Sender<bool>, Failure> {
     let (order, orders) = mpsc::channel();
-    thread::spawn(move || {
+    start(move || {
         let witness = Witness(tell);
         while rest(&orders, rest_after(interval, took)) {
             let begun = Instant::now();
@@ -191,8 +197,8 @@ fn start_looking<L: Send + 'static>(
                 return;
             }
         }
-    });
-    order
+    })?;
+    Ok(order)
 }
 
 /// How long to rest after a look that took so long.

@@ -56,15 +56,18 @@ impl Pool<'_> {
                 self.sync_batch(start..self.files.len().min(start + batch), &done, interrupt);
             }
         };
+        let say = || self.say(&done, &is_over);
         std::thread::scope(|scope| {
-            let others: Vec<_> =
-                (1..threads.min(self.files.len().div_ceil(batch))).map(|_| scope.spawn(work)).collect();
-            let say = scope.spawn(|| self.say(&done, &is_over));
+            // Where no more threads can be started, fewer work, and nothing is said.
+            let start = |work| std::thread::Builder::new().spawn_scoped(scope, work);
+            let say = start(&say as &(dyn Fn() + Sync));
+            let more = threads.min(self.files.len().div_ceil(batch)).saturating_sub(1);
+            let others: Vec<_> = (0..more).map_while(|_| start(&work).ok()).collect();
             work();
             // A thread has nothing to panic about; if one did, what it did not note is not said to be durable.
             others.into_iter().for_each(|other| drop(other.join()));
             is_over.store(true, Ordering::Relaxed);
-            say.thread().unpark();
+            say.iter().for_each(|say| say.thread().unpark());
         });
         let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         done.durable.sort_unstable();
