@@ -306,6 +306,10 @@ fn top_counts_a_mapped_file_for_its_process_and_says_how_much_it_found() {
     // Nobody has it any more: only its name leads to it.
     let mentions =
         |answer: &Value| answer["rows"].as_array().unwrap().iter().any(|row| row["path"] == own["path"]);
-    assert!(!mentions(&top(&[])));
+    let since = std::time::Instant::now();
+    // A child of another test has it for as long as that has not become another program.
+    while mentions(&top(&[])) {
+        assert!(since.elapsed() < std::time::Duration::from_secs(60), "it is told of for ever");
+    }
     assert!(mentions(&top(&[file.to_str().unwrap()])));
 }

@@ -55,7 +55,10 @@ impl Terminal {
 
     /// In that folder, silently.
     pub(crate) fn cd(&self, folder: &Path) {
-        self.say(&format!("cd {} && clear", folder.display()));
+        self.tmux(&["send-keys", "-l", &format!("cd {} && clear", folder.display())]);
+        // Or the prompt from before is taken for the one behind it.
+        self.until("it is typed", |screen| screen.contains("clear"));
+        self.key("Enter");
         self.until("it is clear", |screen| screen.trim_end() == "$");
     }
 
