@@ -48,28 +48,27 @@ impl Folder {
         // Absolute, so that nothing depends on the current folder of whoever removes it.
         let dir = dir.canonicalize().map_err(fail)?;
         let mut number = std::process::id();
-        let path = loop {
+        loop {
             let path = dir.join(format!("{}{number}", purpose.prefix()));
-            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => break path,
-                // A left-over of a process that had our number.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.wrapping_add(1),
-                Err(error) => return Err(fail(error)),
+            // A left-over of a process that had our number.
+            number = number.wrapping_add(1);
+            if path.exists() {
+                continue;
             }
-        };
-        let mut folder = Folder { path, janitor: None };
-        if !keep {
-            let janitor = start_janitor(&folder.path);
-            match janitor {
-                Ok(janitor) => folder.janitor = Some(janitor),
-                Err(error) => {
-                    // Still empty: nothing else can hold it.
-                    let _ = std::fs::remove_dir(&folder.path);
-                    return Err(Failure::Failed(format!("cannot start a second process: {error}")));
-                }
+            // First: whoever is killed behind it leaves nothing.
+            let janitor = if keep { None } else { Some(start_janitor(&path)?) };
+            let error = match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Folder { path, janitor }),
+                Err(error) => error,
+            };
+            if let Some(mut janitor) = janitor {
+                // There is nothing of ours to remove.
+                janitor.kill().and_then(|()| janitor.wait()).map_err(fail)?;
+            }
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(fail(error));
             }
         }
-        Ok(folder)
     }
 
     /// Where it is.
@@ -78,8 +77,9 @@ impl Folder {
     }
 }
 
-fn start_janitor(folder: &Path) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+fn start_janitor(folder: &Path) -> Result<Child, Failure> {
+    let fail = |error: io::Error| Failure::Failed(format!("cannot start a second process: {error}"));
+    Command::new(std::env::current_exe().map_err(fail)?)
         .arg("janitor")
         .arg(folder)
         .stdin(Stdio::piped())
@@ -89,6 +89,7 @@ fn start_janitor(folder: &Path) -> io::Result<Child> {
         // Ctrl-C goes to the whole process group of the terminal: the janitor must not be in it.
         .process_group(0)
         .spawn()
+        .map_err(fail)
 }
 
 impl Drop for Folder {
