@@ -29,8 +29,8 @@ impl AtomicMapping {
     /// - [`Latched`](ErrorKind::Latched): refused after an earlier failure.
     /// - [`ForeignChange`](ErrorKind::ForeignChange): another program changed the data file; refused from now on.
     /// - [`NotScrubbed`](ErrorKind::NotScrubbed): the commit counts; what it cut off may still be in the journal. Only with
-    ///   [`scrub`](AtomicOptions::scrub).
-    /// - [`ReadOnly`](ErrorKind::ReadOnly): the map was opened with [`read_only`](AtomicOptions::read_only).
+    ///   [`scrub`](crate::AtomicOptions::scrub).
+    /// - [`ReadOnly`](ErrorKind::ReadOnly): the map was opened with [`read_only`](crate::AtomicOptions::read_only).
     ///
     /// See [`AtomicMapping`] for an example.
     pub fn commit(&mut self) -> Result<CommitId> {

@@ -27,6 +27,9 @@ fn number_of(bytes: &[u8]) -> u64 {
     first
 }
 
+/// So many commits are to be seen.
+const SEEN_MIN: u64 = 100;
+
 /// What the writer may be doing, and what readers saw of it.
 #[derive(Default)]
 struct Scene {
@@ -40,9 +43,15 @@ struct Scene {
 }
 
 impl Scene {
+    /// At least so many commits, and until the readers, who may come late to the processor, have seen enough of them.
     fn write(&self, options: &AtomicOptions, path: &Path, commits: u64, session: u64) {
+        let started = Instant::now();
+        let is_enough = || self.seen.load(Ordering::Relaxed) >= SEEN_MIN || started.elapsed() > DEADLINE;
         let mut map = options.clone().load(path).unwrap();
-        for number in 1..=commits {
+        for number in 1.. {
+            if number > commits && is_enough() {
+                break;
+            }
             self.begun.store(number, Ordering::SeqCst);
             map.resize(len_of(number)).unwrap();
             let page = number.to_le_bytes().repeat(map.len() / 8);
@@ -110,7 +119,7 @@ impl Scene {
         });
         let (seen, busy) = (scene.seen.into_inner(), scene.busy.into_inner());
         println!("{seen} distinct commits seen by two readers, {busy} times busy");
-        assert!(seen >= 100, "{seen} distinct commits seen, {busy} times busy");
+        assert!(seen >= SEEN_MIN, "{seen} distinct commits seen, {busy} times busy");
     }
 }
 
