@@ -251,7 +251,7 @@ impl Journal {
             ),
             parts => {
                 file.write_at(parts, position)?;
-                sync!("record: flushed", file.sync_data(SyncPoint::Record))
+                sync!("record: of many parts, synced", file.sync_data(SyncPoint::Record))
             }
         })?;
         self.durable = self.last;
