@@ -9,6 +9,7 @@
 //! background is the sync.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,10 +36,11 @@ impl Locked<'_> {
         // A cut gives the blocks behind it back, whatever becomes of the rest of the checkpoint.
         let behind = len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX;
         step!("checkpoint: blocks behind a cut are given back", self.reserved.remove(behind));
-        let mut job = self.job(self.pending.len(), len);
+        let count = self.pending.len();
+        let is_shown = self.is_shown(count);
+        let mut job = self.job(if is_shown { count } else { 0 }..count, len);
         job.shorten = true;
-        if self.is_shown(self.pending.len()) {
-            job.records.clear();
+        if is_shown {
             job.stage = Stage::Sync;
         }
         not_yet!("checkpoint: the anchor follows the data", drop(self.journal.release_all()));
@@ -69,16 +71,15 @@ impl Locked<'_> {
         }
     }
 
-    /// A checkpoint of the first `count` pending commits, after which the data are `len` bytes long.
-    fn job<'a>(&self, count: usize, len: u64) -> Job<'a> {
-        let through =
-            count.checked_sub(1).and_then(|last| self.pending.get(last)).map_or(0, |last| last.id());
+    /// A checkpoint through the last of these pending commits, after which the data are `len` bytes long, that writes what they record.
+    fn job<'a>(&self, pending: Range<usize>, len: u64) -> Job<'a> {
+        let last = pending.end.checked_sub(1).and_then(|last| self.pending.get(last));
+        let through = last.map_or(0, |last| last.id());
         Job {
             sealed: None,
             records: self
                 .pending
-                .iter()
-                .take(count)
+                .range(pending)
                 .map(|pending| Recorded { len_before: pending.len_before, placed: pending.placed.clone() })
                 .collect(),
             journal: Arc::clone(self.journal.file()),
@@ -203,9 +204,13 @@ impl Locked<'_> {
             return None;
         }
         let count = self.pending.partition_point(|pending| pending.id() <= sealed.through);
-        let mut job = self.job(count, sealed.data_len);
+        let only_syncs = self.shared.publish;
+        if only_syncs && !self.is_shown(count) {
+            return None;
+        }
+        let mut job = self.job(if only_syncs { count } else { 0 }..count, sealed.data_len);
         job.sealed = Some(sealed);
-        if self.shared.publish && !self.begin_to_sync(&mut job, count) {
+        if only_syncs && !self.begin_to_sync(&mut job) {
             return None;
         }
         not_yet!("background: the anchor follows the data", self.journal.anchor_early(sealed));
@@ -213,12 +218,8 @@ impl Locked<'_> {
         Some(job)
     }
 
-    /// Others look at the file: in the background it is only synced. `false` where that is not enough, or failed.
-    fn begin_to_sync(&mut self, job: &mut Job<'_>, count: usize) -> bool {
-        if !self.is_shown(count) {
-            return false;
-        }
-        job.records.clear();
+    /// Others look at the file, which shows the job's records: in the background it is only synced. `false` where that cannot begin.
+    fn begin_to_sync(&mut self, job: &mut Job<'_>) -> bool {
         job.only_syncs = true;
         // No piece to write: a step by itself, so that commits come in between where checkpoints go in steps.
         job.stage = Stage::Write(0);
@@ -361,16 +362,14 @@ impl Locked<'_> {
         }
         let behind = len.next_multiple_of(journal::format::BLOCK_BYTES)..u64::MAX;
         step!("publish: blocks behind a cut are given back", self.reserved.remove(behind));
-        let mut job = self.job(until, len);
-        if let (Some(batch), Some(last), true) =
-            (newest, self.pending.get(until - 1), until == self.published + 1)
-        {
+        let at_hand = newest.filter(|_| until == self.published + 1);
+        let mut job = self.job(if at_hand.is_some() { until } else { self.published }..until, len);
+        if let (Some(batch), Some(last)) = (at_hand, self.pending.get(until - 1)) {
             // What the record holds is what was captured: it need not be read for that.
             job.image = Image::of_batch(batch, last.len_before);
             job.stage = Stage::Fit;
         }
         // All at once, as a checkpoint does: a length on the way would give blocks back that a later commit was promised.
-        job.records.drain(..self.published);
         job.shorten = true;
         let published = job.run_until_written();
         step!("publish: later commits have their blocks again", self.reserve_again(until, len));
