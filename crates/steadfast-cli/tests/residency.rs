@@ -13,7 +13,7 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use mounts::{Kind, Mounted};
-use run::{folder, keys, run, run_with, steadfast};
+use run::{folder, keys, run, run_with, steadfast, until_it_listens};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -692,18 +692,7 @@ fn an_interrupt_ends_warming_between_two_pieces_and_says_what_was_read() {
     let dir = folder();
     let _file = cold(&dir.path().join("f"), (64 << 20) / page());
     let mut child = start(dir.path(), &["warm", "--json", "--rate", "1MiB", "--readers", "1", "f"]);
-    // It has begun: the signal is no longer the kernel's to answer.
-    let status = format!("/proc/{}/status", child.id());
-    let catches_int = || {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let caught =
-            text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
-        u64::from_str_radix(&caught, 16).unwrap_or(0) & 1 << (Signal::INT.as_raw() - 1) != 0
-    };
-    while !catches_int() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::yield_now();
-    }
+    until_it_listens(&mut child);
     signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mounts::{Kind, Mounted, done};
-use run::{folder, keys, run, run_with, steadfast};
+use run::{folder, keys, run, run_with, steadfast, until_it_listens};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -269,18 +269,8 @@ fn an_interrupt_claims_nothing_that_was_not_done() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It waits for its list, and the signal is no longer the kernel's to answer.
-    let status = format!("/proc/{}/status", child.id());
-    let catches = || {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let caught =
-            text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
-        u64::from_str_radix(&caught, 16).unwrap_or(0) & 1 << (Signal::HUP.as_raw() - 1) != 0
-    };
-    while !catches() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::yield_now();
-    }
+    // It waits for its list.
+    until_it_listens(&mut child);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     child.stdin.take().unwrap().write_all(b"f\0").unwrap();
     let said: run::Said = child.wait_with_output().unwrap().into();

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,6 +19,21 @@ pub(crate) fn steadfast(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
     command.current_dir(folder).args(args).stdin(Stdio::null());
     command
+}
+
+/// Until signals are no longer the kernel's to answer: SIGHUP is the last that the command begins to listen for.
+#[track_caller]
+pub(crate) fn until_it_listens(child: &mut Child) {
+    let status = format!("/proc/{}/status", child.id());
+    let listens = || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+        u64::from_str_radix(caught, 16).unwrap_or(0) & 1 << (Signal::HUP.as_raw() - 1) != 0
+    };
+    while !listens() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
 }
 
 /// What a finished command said.
