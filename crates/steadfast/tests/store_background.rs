@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::{fs, thread};
 
-use steadfast::disk::{Access, Disk, SimDisk, Survivors, SyncPoint};
+use steadfast::disk::{Access, CallKind, Disk, SimDisk, Survivors, SyncPoint};
 use steadfast::store::{Batch, Extent, Flush, JournaledFile, Store};
 use steadfast::{CommitTicket, ErrorKind, Result};
 
@@ -271,6 +271,35 @@ fn the_mark_of_a_fresh_journal_hides_no_other_hand() {
         let recovered = recovered(&disk);
         assert_eq!((&recovered[..3], &recovered[100..103]), (&b"one"[..], &b"two"[..]));
     }
+}
+
+/// Where nobody knows how a call left the file, another program's change cannot be told from that: it is written over, not left in.
+#[test]
+fn after_a_look_that_failed_the_next_commit_shows_all_of_them_again() {
+    const LEN: (u64, u64) = (2 * PAGE, 2 * PAGE);
+    let mut taken_for_ours = 0;
+    for place in 1.. {
+        let disk = SimDisk::new();
+        disk.put_file("/data", &[7; 2 * PAGE as usize]);
+        let options = JournaledFile::options().journal_bytes(8 * PAGE).publish(true).stepped(0);
+        let mut store = options.open_on(Arc::new(disk.clone()) as Arc<dyn Disk>, "/data").unwrap();
+        put(&mut store, LEN, 0, b"one").unwrap();
+        let before = disk.calls(Some(CallKind::Read));
+        disk.fail_call(Some(CallKind::Read), place, EIO);
+        // It reserves blocks, and looks at the file behind that as well.
+        drop(put(&mut store, LEN, PAGE, b"elsewhere"));
+        disk.clear_failures();
+        if disk.calls(Some(CallKind::Read)) - before < place {
+            break;
+        }
+        scribble(&disk);
+        if put(&mut store, LEN, 100, b"two").is_ok() && !store.status().changed_by_others {
+            taken_for_ours += 1;
+            let found = disk.read_file("/data").unwrap();
+            assert_eq!((&found[..3], &found[100..103]), (&b"one"[..], &b"two"[..]), "read {place}");
+        }
+    }
+    assert!(taken_for_ours > 1, "only {taken_for_ours} looks were the last ones at the file");
 }
 
 #[test]
