@@ -12,6 +12,7 @@ mod process;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 use steadfast::disk::{CallKind, SimDisk};
 use steadfast::{AtomicMapping, ErrorKind, Mapping};
 
@@ -328,4 +329,37 @@ fn pages_whose_advice_is_refused_count_as_damaged_still() {
         map.refresh().unwrap();
         assert_eq!(&map[5 * page()..][..9], b"committed");
     }
+}
+
+/// Puts a page at this place of which the kernel can give no byte: one behind the end of a file.
+fn take_away(start: *mut u8, at: usize) {
+    let empty = tempfile::tempfile().unwrap();
+    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
+    let place = start.wrapping_add(at).cast();
+    // SAFETY: the page is one of a map of this test's own, of which nobody has a reference.
+    unsafe { mmap(place, page(), access, flags, &empty, 0) }.unwrap();
+}
+
+#[test]
+fn a_page_that_is_lost_before_it_is_copied_is_named_and_nothing_is_committed() {
+    let folder = folder();
+    let path = file(folder.path());
+    let mut map = AtomicMapping::options().load(&path).unwrap();
+    let start = map.as_mut_ptr();
+    for number in [1, 3, 5, 7] {
+        // SAFETY: within the map, which nobody else uses.
+        unsafe { start.add(number * page()).write_volatile(200) };
+    }
+    // The others wait: they are copied together.
+    map.commit_range(page()..2 * page()).unwrap();
+    take_away(start, 5 * page());
+    let error = map.commit().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotCommitted, "{error}");
+    let place = format!("{}..{}", 5 * page(), 6 * page());
+    assert!(error.to_string().contains(&place), "{error}");
+    drop(map);
+    let map = AtomicMapping::options().load(&path).unwrap();
+    let mut expected = numbered();
+    expected[page()] = 200;
+    assert!(map[..] == expected, "neither what was stored elsewhere nor zeros in its place");
 }
