@@ -348,7 +348,7 @@ fn a_page_that_is_lost_before_it_is_copied_is_named_and_nothing_is_committed() {
     let start = map.as_mut_ptr();
     for number in [1, 3, 5, 7] {
         // SAFETY: within the map, which nobody else uses.
-        unsafe { start.add(number * page()).write_volatile(200) };
+        unsafe { start.wrapping_add(number * page()).write_volatile(200) };
     }
     // The others wait: they are copied together.
     map.commit_range(page()..2 * page()).unwrap();
