@@ -27,6 +27,7 @@ pub use tracker::Tracker;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kept::Kept;
+use crate::left::LeftMemory;
 use crate::store::{CommitId, Status, Store, copy_committed};
 use crate::sys::fork::Birth;
 use declared::Declared;
@@ -81,6 +82,8 @@ pub struct AtomicMapping {
     captured_bytes: Kept,
     /// The last checkpoint after which private copies of a view were given back.
     given_back: CommitId,
+    /// Addresses that were the memory's before a refresh, where they are to be kept.
+    left: Vec<LeftMemory>,
     /// Why memory and store may no longer agree, if so.
     latched: Option<String>,
     birth: Birth,
@@ -121,6 +124,7 @@ impl AtomicMapping {
             lent_raw: false,
             captured_bytes: Kept::default(),
             given_back: CommitId::default(),
+            left: Vec::new(),
             latched: None,
             birth: Birth::here(),
         }
@@ -140,6 +144,22 @@ impl AtomicMapping {
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Length of the last commit in bytes: what a rollback returns to.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(10).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map.resize(5)?;
+    /// assert_eq!((map.len(), map.committed_len()), (5, 10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn committed_len(&self) -> usize {
+        // No longer than the addresses that the map was opened over.
+        self.store.committed_len() as usize
     }
 
     /// How plain stores are found, or would be: what [`AtomicOptions::tracker`], which has an example, came down to.
@@ -235,6 +255,18 @@ impl AtomicMapping {
             )
             .path(self.path())
             .advice("ask for fewer"));
+        }
+        if len > self.working.reserved_bytes() && self.options.keeps_addresses() {
+            let reserved_bytes = self.working.reserved_bytes();
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "resize",
+                format!(
+                    "{len} bytes are more than the {reserved_bytes} that are reserved, and the memory is to stay where it is"
+                ),
+            )
+            .path(self.path())
+            .advice("open it again, and reserve more"));
         }
         if len > self.len {
             // A move would take the zeros for what stood there.
@@ -375,6 +407,34 @@ impl AtomicMapping {
     pub fn close(mut self) -> Result<()> {
         self.check_for("close")?;
         self.store.close()
+    }
+
+    /// As [`close`](AtomicMapping::close), and the memory stays where it is, as it is, for as long as what is returned lives: for those who
+    /// cannot know who still has a pointer into it. What is stored there from now on reaches no file. What a `view` had not changed shows
+    /// the file, and what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// The second part is what `close` would have returned.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mut map = AtomicMapping::options().create(true).len(64).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map[0] = 7;
+    /// let first = map.as_ptr();
+    /// let (memory, closed) = map.close_keeping_memory();
+    /// closed?;
+    /// // SAFETY: the memory is kept, and nobody else knows it.
+    /// assert_eq!(unsafe { first.read() }, 7);
+    /// drop(memory);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close_keeping_memory(mut self) -> (Vec<LeftMemory>, Result<()>) {
+        let closed = self.close_file();
+        let AtomicMapping { working, mut left, .. } = self;
+        left.push(working.into_left());
+        (left, closed)
     }
 
     fn check_process(&self, operation: &'static str) -> Result<()> {

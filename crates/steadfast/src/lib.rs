@@ -43,6 +43,7 @@ mod kept;
 pub mod knockout;
 #[cfg(not(feature = "knockout"))]
 mod knockout;
+mod left;
 mod mapping;
 mod names;
 pub mod posix;
@@ -55,6 +56,7 @@ mod sys;
 pub use atomic::{AtomicMapping, AtomicOptions, Tracker};
 pub use error::{Error, ErrorKind, Result};
 pub use holder::Holder;
+pub use left::LeftMemory;
 pub use mapping::{
     Advice, Atomic, FileAdvice, Mapping, MappingOptions, Protection, Residency, ResidencySpan, SyncTicket,
     UncheckedAdvice,

@@ -54,6 +54,7 @@ pub(crate) use self::file::{MappedFile, Through};
 use self::place::Placed;
 use self::protect::ProtectionMap;
 use crate::error::{Error, ErrorKind, Result};
+use crate::left::LeftMemory;
 use crate::range;
 use crate::sys::copy::Route;
 use crate::sys::fork::Birth;
@@ -230,18 +231,26 @@ impl Mapping {
     ///
     /// See [`Mapping`] for an example.
     pub fn close(mut self) -> Result<()> {
+        let lost = self.finish();
+        if self.birth.is_elsewhere() {
+            return lost;
+        }
+        let unmapped = self.placed.region.unmap();
+        let unmapped = unmapped.map_err(|error| self.with_path(Error::from_io("close", error)));
+        lost.and(unmapped)
+    }
+
+    /// All of a close but for the pages.
+    fn finish(&mut self) -> Result<()> {
         self.closed = true;
         if self.birth.is_elsewhere() {
             // The parent closes; here only the descriptor goes.
             return Ok(());
         }
-        let lost = self.settle().and_then(|()| match self.is_shared_writer() {
+        self.settle().and_then(|()| match self.is_shared_writer() {
             true => self.tell_damage("close", &(0..self.len())),
             false => Ok(()),
-        });
-        let unmapped = self.placed.region.unmap();
-        let unmapped = unmapped.map_err(|error| self.with_path(Error::from_io("close", error)));
-        lost.and(unmapped)
+        })
     }
 
     /// Waits for the background thread and asks what was lost.
@@ -252,6 +261,31 @@ impl Mapping {
             Some(failure) => Err(file.error("close", &failure)),
             None => Ok(()),
         }
+    }
+
+    /// As [`close`](Self::close), and the pages stay where they are for as long as what is returned lives: for those who cannot know who
+    /// still has a pointer into them. They are the file's as before; nothing is promised of what is stored there.
+    ///
+    /// # Errors
+    ///
+    /// The second part is what `close` would have returned.
+    ///
+    /// See [`AtomicMapping::close_keeping_memory`](crate::AtomicMapping::close_keeping_memory) for an example.
+    pub fn close_keeping_memory(mut self) -> (LeftMemory, Result<()>) {
+        let closed = self.finish();
+        let pages = 0..self.placed.end();
+        if !self.birth.is_elsewhere() {
+            self.placed.region.forget_descriptor();
+        }
+        (LeftMemory::of(&mut self.placed.region, pages), closed)
+    }
+
+    /// Addresses, in bytes from the first, within which the mapping never moves.
+    ///
+    /// See [`MappingOptions::reserve`], and [`MappingOptions`] for an example.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> usize {
+        self.placed.region.len() - self.placed.lead
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::AtomicMapping;
 use crate::error::{Error, ErrorKind, Result};
 use crate::range;
+use crate::sys::advise::Advice;
 
 impl AtomicMapping {
     /// Where the memory starts. It stays there until [`resize`](AtomicMapping::resize) grows beyond what was reserved, or
@@ -110,6 +111,40 @@ impl AtomicMapping {
             buf.copy_from_slice(&self[range.clone()]);
         }
         self.refuse_damaged("read_at", &range)
+    }
+
+    /// Gives advice about the memory under `range`, rounded outwards to pages: madvise(2). Only advice that changes no content, and
+    /// nothing about children, from whom the map is kept or not by [`keep_from_children`](crate::AtomicOptions::keep_from_children).
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`](ErrorKind::OutOfRange) for a range that is not within the map; [`InvalidInput`](ErrorKind::InvalidInput) for
+    /// [`Advice::DontNeed`], which loses what is not committed, [`Advice::DontFork`] and [`Advice::DoFork`]; otherwise as the errno says.
+    ///
+    /// ```
+    /// # use steadfast::{Advice, AtomicMapping};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let map = AtomicMapping::options().create(true).len(1 << 20).allow_volatile(true).load(folder.path().join("a"))?;
+    /// map.advise(.., Advice::WillNeed)?;
+    /// assert!(map.advise(.., Advice::DontNeed).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn advise(&self, range: impl RangeBounds<usize>, advice: Advice) -> Result<()> {
+        self.check_process("advise")?;
+        let range = range::resolve(&range, self.len).map_err(|error| self.range_error(error, "advise"))?;
+        let bytes = range.start as u64..range.end as u64;
+        if matches!(advice, Advice::DontNeed | Advice::DontFork | Advice::DoFork) {
+            let reason = "what is not committed, and what a child has, is not for advice to change";
+            return Err(Error::new(ErrorKind::InvalidInput, "advise", reason)
+                .path(self.path())
+                .range(bytes)
+                .advice("ask for `Cold` or `PageOut`, which keep every byte"));
+        }
+        // Within the map, so its pages lie within the addresses.
+        let pages = range::pages_outward(&range, crate::sys::page_size()).unwrap_or(range);
+        self.working
+            .advise(pages, advice)
+            .map_err(|error| Error::from_io("advise", error).path(self.path()).range(bytes))
     }
 
     /// The value at `offset`, in place.

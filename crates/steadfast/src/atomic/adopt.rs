@@ -64,7 +64,12 @@ impl AtomicMapping {
     fn show_last_commit(&mut self) -> Result<()> {
         let path = self.store.path().to_owned();
         let store = self.options.open_snapshot(&self.disk, &path)?;
-        let working = Working::view(&*store, 0, self.options.region(), self.working.wanted_tracker())?;
+        let working = Working::view(
+            &*store,
+            self.options.reserve_again(),
+            self.options.region(),
+            self.working.wanted_tracker(),
+        )?;
         self.take_over(store, working);
         Ok(())
     }
@@ -95,13 +100,13 @@ impl AtomicMapping {
         self.store = Box::new(Gone::after(&*self.store));
         let mut store = self.options.open_again(&self.disk, &path, resolution)?;
         let options = self.options.region();
-        let tracker = self.working.wanted_tracker();
+        let (reserve, tracker) = (self.options.reserve_again(), self.working.wanted_tracker());
         let working = if is_view {
             // The growth of an adopted commit may still stand in the journal alone.
             store.checkpoint()?;
-            Working::view(&*store, 0, options, tracker)?
+            Working::view(&*store, reserve, options, tracker)?
         } else {
-            Working::load(&*store, 0, options, tracker, self.working.is_split())?
+            Working::load(&*store, reserve, options, tracker, self.working.is_split())?
         };
         self.take_over(store, working);
         Ok(())
@@ -110,7 +115,12 @@ impl AtomicMapping {
     /// Goes on with what was just opened.
     fn take_over(&mut self, store: Box<dyn Store>, working: Working) {
         // In this order: the memory goes before what it shows.
-        self.working = working;
+        let before = std::mem::replace(&mut self.working, working);
+        if self.options.keeps_addresses() {
+            let mut left = before.into_left();
+            left.clear();
+            self.left.push(left);
+        }
         self.store = store;
         self.len = self.store.committed_len() as usize;
         self.len_min = self.len;

@@ -9,8 +9,9 @@ use crate::batch::Batch;
 use crate::error::Result;
 
 impl AtomicMapping {
-    /// Addresses, in bytes from the first, within which the memory never moves.
-    pub(crate) fn reserved_bytes(&self) -> usize {
+    /// Addresses, in bytes from the first, within which the memory never moves: see [`AtomicOptions::reserve`](crate::AtomicOptions::reserve).
+    #[must_use]
+    pub fn reserved_bytes(&self) -> usize {
         self.working.reserved_bytes()
     }
 

@@ -22,6 +22,7 @@ pub struct AtomicOptions {
     tracker: Tracker,
     unguarded: bool,
     keep_from_dumps: bool,
+    keep_addresses: bool,
     shown_to_children: bool,
     read_only: bool,
     allow_volatile: bool,
@@ -264,8 +265,42 @@ impl AtomicOptions {
         self
     }
 
+    /// Where the map once had memory there is memory for as long as it lives: bytes that a [`resize`](AtomicMapping::resize) cuts off become
+    /// zeros there, growth beyond what was [reserved](AtomicOptions::reserve) is an error of kind
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) instead of a move, and what a [`refresh`](AtomicMapping::refresh) leaves behind reads as
+    /// zeros. For languages in which nobody knows who still has a pointer: no access through an old one is a fault, and none reaches a file.
+    /// [`AtomicMapping::close_keeping_memory`] goes on with that. Default: no.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// let options = AtomicMapping::options().create(true).len(8192).reserve(1 << 30).keep_addresses(true);
+    /// let mut map = options.allow_volatile(true).load(folder.path().join("a"))?;
+    /// let last = map.as_mut_ptr().wrapping_add(8191);
+    /// map.resize(1)?;
+    /// map.commit()?;
+    /// // SAFETY: the addresses are kept, and nobody else knows them.
+    /// assert_eq!(unsafe { last.read() }, 0);
+    /// assert!(map.resize(2 << 30).is_err(), "that would be elsewhere");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn keep_addresses(mut self, keep: bool) -> Self {
+        self.keep_addresses = keep;
+        self
+    }
+
+    pub(super) fn keeps_addresses(&self) -> bool {
+        self.keep_addresses
+    }
+
+    /// Addresses to reserve when the file is opened again.
+    pub(super) fn reserve_again(&self) -> usize {
+        if self.keep_addresses { self.reserve } else { 0 }
+    }
+
     pub(super) fn region(&self) -> RegionOptions {
-        region_options(!self.unguarded, !self.shown_to_children, self.keep_from_dumps)
+        region_options(!self.unguarded, !self.shown_to_children, self.keep_from_dumps, self.keep_addresses)
     }
 
     /// Opens with the whole file in private memory, filled by one sequential read: nothing that another process does can

@@ -38,9 +38,11 @@ use super::tracker::{self, Tracker, Tracking};
 use super::undo::Undo;
 use crate::batch::Batch;
 use crate::error::{Error, ErrorKind, Result};
+use crate::left::LeftMemory;
 use crate::range::{self, PageSet};
 use crate::store::Store;
 use crate::sys;
+use crate::sys::advise::Advice;
 use crate::sys::copy::Route;
 use crate::sys::region::{Hidden, Region, RegionOptions};
 
@@ -75,8 +77,13 @@ const PRIVATE: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
 const STORES: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
 /// How the memory of a map is kept.
-pub(super) fn region_options(guarded: bool, from_children: bool, from_dumps: bool) -> RegionOptions {
-    RegionOptions { hidden: Hidden { from_children, from_dumps }, guarded }
+pub(super) fn region_options(
+    guarded: bool,
+    from_children: bool,
+    from_dumps: bool,
+    never_bare: bool,
+) -> RegionOptions {
+    RegionOptions { hidden: Hidden { from_children, from_dumps }, guarded, never_bare }
 }
 
 pub(super) fn pages(len: usize) -> io::Result<usize> {
@@ -175,6 +182,17 @@ impl Working {
 
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.region.as_ptr()
+    }
+
+    /// The memory, for those who may still have pointers into it. A file that lies there is about to be closed.
+    pub(super) fn into_left(mut self) -> LeftMemory {
+        self.forget_descriptor();
+        LeftMemory::of(&mut self.region, 0..self.mapped)
+    }
+
+    /// Advice about pages of the region.
+    pub(super) fn advise(&self, pages: Range<usize>, advice: Advice) -> io::Result<()> {
+        self.region.advise(pages, advice)
     }
 
     /// Addresses within which the memory never moves.

@@ -46,6 +46,7 @@ pub struct MappingOptions {
     guard: bool,
     keep_from_dumps: bool,
     keep_from_children: bool,
+    keep_addresses: bool,
 }
 
 impl MappingOptions {
@@ -65,6 +66,7 @@ impl MappingOptions {
             guard: true,
             keep_from_dumps: false,
             keep_from_children: false,
+            keep_addresses: false,
         }
     }
 
@@ -307,9 +309,17 @@ impl MappingOptions {
         self
     }
 
+    /// Where the mapping once had pages there is memory for as long as it lives: what a [`resize`](Mapping::resize) cuts off reads as zeros,
+    /// and growth beyond what was [reserved](Self::reserve) is an error instead of a move. As
+    /// [`AtomicOptions::keep_addresses`](crate::AtomicOptions::keep_addresses), which has an example. Default: no.
+    pub fn keep_addresses(mut self, keep: bool) -> Self {
+        self.keep_addresses = keep;
+        self
+    }
+
     pub(super) fn region(&self) -> RegionOptions {
         let hidden = Hidden { from_children: self.keep_from_children, from_dumps: self.keep_from_dumps };
-        RegionOptions { hidden, guarded: self.guard }
+        RegionOptions { hidden, guarded: self.guard, never_bare: self.keep_addresses }
     }
 
     /// Stores reach the file.

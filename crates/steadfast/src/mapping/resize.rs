@@ -78,6 +78,14 @@ impl Mapping {
 
     pub(super) fn enlarge_pages(&mut self, len: usize) -> Result<()> {
         let fits = self.placed.lead.checked_add(len).is_some_and(|end| end <= self.placed.region.len());
+        if !fits && self.placed.region.options().never_bare {
+            let reason = format!(
+                "{len} bytes are more than the {} that are reserved, and the memory is to stay where it is",
+                self.reserved_bytes()
+            );
+            return Err(Error::new(ErrorKind::LimitExceeded, OPERATION, reason)
+                .advice("open it again, and reserve more"));
+        }
         if !fits {
             return self.move_pages(len);
         }

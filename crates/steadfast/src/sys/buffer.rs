@@ -28,7 +28,7 @@ impl Buffer {
             return Ok(Buffer::default());
         }
         let hidden = Hidden { from_children: true, from_dumps: true };
-        let mut region = Region::reserve_as(len, RegionOptions { hidden, guarded: false })?;
+        let mut region = Region::reserve_as(len, RegionOptions { hidden, ..RegionOptions::default() })?;
         let whole = 0..region.len();
         region.place_anonymous(whole, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
         Ok(Buffer { region: Some(region), len })

@@ -61,6 +61,9 @@ pub(crate) struct RegionOptions {
     /// here lies at the same distance from the region's start as in the file's own bytes, only memory comes behind it, and
     /// it stays open for as long as the region lives.
     pub(crate) guarded: bool,
+    /// Where something was placed once there is memory for as long as the region lives: what is cleared becomes zeros, and no access
+    /// there is a fault.
+    pub(crate) never_bare: bool,
 }
 
 /// An owned range of addresses, page-aligned. Unmapped when dropped.
@@ -363,7 +366,22 @@ impl Region {
 
     /// Takes what is placed at `bytes` away; the addresses stay reserved.
     pub(crate) fn clear(&mut self, bytes: Range<usize>) -> io::Result<()> {
-        self.place_anonymous(bytes, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+        let access =
+            if self.options.never_bare { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::empty() };
+        self.place_anonymous(bytes, access, MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }
+
+    /// Leaves the region to nobody: what is returned owns the addresses from here on, and this one is empty.
+    pub(crate) fn take(&mut self) -> Region {
+        let empty = Region {
+            base: NonNull::dangling(),
+            len: 0,
+            birth: self.birth,
+            options: self.options,
+            guard: None,
+            given_up: RangeSet::new(),
+        };
+        std::mem::replace(self, empty)
     }
 
     /// Drops this process's private copies of the pages in these runs (`MADV_DONTNEED`): the next access reads the backing

@@ -1,0 +1,404 @@
+//! Atomic maps.
+//!
+//! # Safety
+//!
+//! This file is trusted to pass a buffer of the interpreter's on to the lease that fills it.
+#![allow(unsafe_code)]
+
+use std::ffi::{OsString, c_int};
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView};
+use steadfast::ErrorKind;
+use steadfast::residency::CachedFile;
+
+use crate::errors::{Result, refused};
+use crate::given::{self, File, Index};
+use crate::held::{Held, Open};
+use crate::lease::{Lease, Shown};
+use crate::residency::Residency;
+use crate::status::Status;
+use crate::ticket::CommitTicket;
+use crate::transaction::Transaction;
+
+type Map = steadfast::AtomicMapping;
+
+/// Memory that commits: private until `commit`, durable after it, all or nothing through any crash.
+#[pyclass(frozen, module = "steadfast", weakref)]
+pub(crate) struct AtomicMapping {
+    held: Arc<Held<Map>>,
+    read_only: bool,
+}
+
+impl AtomicMapping {
+    pub(crate) fn new(held: Arc<Held<Map>>, read_only: bool) -> AtomicMapping {
+        AtomicMapping { held, read_only }
+    }
+
+    /// A call that is over in no time.
+    fn quick<T>(
+        &self,
+        py: Python<'_>,
+        operation: &'static str,
+        work: impl FnOnce(&mut Map) -> Result<T>,
+    ) -> Result<T> {
+        self.held.quick(py, operation, |open| work(self.found(open)?))
+    }
+
+    /// A call that waits for the disk.
+    fn slow<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &'static str,
+        work: impl FnOnce(&mut Map) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.held.slow(py, operation, |open| work(self.found(open)?))
+    }
+
+    /// The map; if somebody still looks at bytes whose edit was declared, every store counts from here on.
+    fn found<'open>(&self, open: &'open mut Open<Map>) -> Result<&'open mut Map> {
+        if self.held.has_edits() {
+            self.expect_stores(open)?;
+        }
+        open.map(self.held.name())
+    }
+
+    fn expect_stores(&self, open: &mut Open<Map>) -> Result<()> {
+        let raw = open.raw;
+        let map = open.map(self.held.name())?;
+        if !raw && !self.read_only {
+            let _first = map.as_mut_ptr();
+            open.raw = true;
+        }
+        Ok(())
+    }
+
+    fn refuse_read_only(&self, operation: &'static str) -> Result<()> {
+        if self.read_only {
+            return Err(refused(
+                ErrorKind::ReadOnly,
+                operation,
+                format!("{} was opened with read_only=True", self.held.name()),
+                "open it for commits, or copy what is to be changed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// All of it, to be stored to at any time.
+    fn lease(&self, py: Python<'_>) -> Result<Lease> {
+        self.held.quick(py, "view", |open| {
+            self.expect_stores(open)?;
+            let map = open.map(self.held.name())?;
+            let shown = Shown {
+                address: map.as_ptr().expose_provenance(),
+                len: map.len(),
+                read_only: self.read_only,
+                edit: false,
+            };
+            Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
+        })
+    }
+
+    pub(crate) fn refuse_closed(&self, py: Python<'_>) -> Result<()> {
+        self.quick(py, "begin", |_| Ok(()))
+    }
+
+    pub(crate) fn committed(&self, py: Python<'_>) -> Result<u64> {
+        self.slow(py, "commit", |map| Ok(map.commit()?.get()))
+    }
+
+    /// Rolls back, though so many look at the memory and the length changes by it.
+    pub(crate) fn rolled_back(&self, py: Python<'_>, but: usize) -> Result<()> {
+        self.slow(py, "rollback", |map| {
+            if map.len() != map.committed_len() {
+                self.held.refuse_in_view("rollback", but)?;
+            }
+            Ok(map.rollback()?)
+        })
+    }
+
+    fn resized(&self, py: Python<'_>, length: usize, but: usize) -> Result<()> {
+        self.refuse_read_only("resize")?;
+        self.slow(py, "resize", |map| {
+            if length != map.len() {
+                self.held.refuse_in_view("resize", but)?;
+            }
+            Ok(map.resize(length)?)
+        })
+    }
+}
+
+#[pymethods]
+impl AtomicMapping {
+    #[getter]
+    fn path(&self) -> OsString {
+        self.held.path.clone().unwrap_or_default().into()
+    }
+
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.held.is_closed(py)
+    }
+
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    #[getter]
+    fn reserved_bytes(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.quick(py, "look", |map| Ok(map.reserved_bytes()))?)
+    }
+
+    #[getter]
+    fn exports(&self) -> usize {
+        self.held.exports()
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.quick(py, "len", |map| Ok(map.len()))?)
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.quick(py, "read", |map| match Index::of(index, map.len())? {
+            Index::One(at) => {
+                let mut byte = [0];
+                map.read_at(at, &mut byte)?;
+                Ok(byte[0].into_pyobject(py).map_err(PyErr::from)?.into_any())
+            }
+            Index::Run(run) => read(py, map, run.start, run.len()),
+            Index::Steps(first, step, count) => {
+                let mut bytes = vec![0; count];
+                for (byte, at) in bytes.iter_mut().zip(Index::stepped(first, step, count)) {
+                    map.read_at(at, std::slice::from_mut(byte))?;
+                }
+                Ok(PyBytes::new(py, &bytes).into_any())
+            }
+        })?;
+        Ok(found)
+    }
+
+    fn __setitem__(
+        &self,
+        py: Python<'_>,
+        index: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.refuse_read_only("write")?;
+        // Before the length is looked at: what is asked for its bytes may call back.
+        let given = if index.is_instance_of::<pyo3::types::PySlice>() {
+            given::bytes(value)?
+        } else {
+            vec![given::byte(value)?]
+        };
+        let stored = self.quick(py, "write", |map| match Index::of(index, map.len())? {
+            Index::One(at) => Ok(map.write_at(at, &given)?),
+            Index::Run(run) if run.len() == given.len() => Ok(map.write_at(run.start, &given)?),
+            Index::Steps(first, step, count) if count == given.len() => {
+                for (at, byte) in Index::stepped(first, step, count).zip(&given) {
+                    map.write_at(at, std::slice::from_ref(byte))?;
+                }
+                Ok(())
+            }
+            Index::Run(run) => Err(wrong_size(run.len(), given.len())),
+            Index::Steps(_, _, count) => Err(wrong_size(count, given.len())),
+        });
+        Ok(stored?)
+    }
+
+    fn read_at<'py>(&self, py: Python<'py>, offset: i64, length: i64) -> PyResult<Bound<'py, PyAny>> {
+        Ok(self.quick(py, "read_at", |map| {
+            let run = given::range("read_at", offset, Some(offset.saturating_add(length)), map.len())?;
+            read(py, map, run.start, run.len())
+        })?)
+    }
+
+    fn write_at(&self, py: Python<'_>, offset: i64, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.refuse_read_only("write_at")?;
+        let bytes = given::bytes(data)?;
+        Ok(self.quick(py, "write_at", |map| {
+            let end = offset.saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+            let run = given::range("write_at", offset, Some(end), map.len())?;
+            Ok(map.write_at(run.start, &bytes)?)
+        })?)
+    }
+
+    #[pyo3(signature = (start = 0, stop = None))]
+    fn edit(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<Py<PyMemoryView>> {
+        self.refuse_read_only("edit")?;
+        let lease = self.quick(py, "edit", |map| {
+            let run = given::range("edit", start, stop, map.len())?;
+            let bytes = map.edit(run)?;
+            let address = bytes.as_mut_ptr().expose_provenance();
+            let shown = Shown { address, len: bytes.len(), read_only: false, edit: true };
+            Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
+        })?;
+        lease.into_memoryview(py)
+    }
+
+    fn commit(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.committed(py)?)
+    }
+
+    fn commit_async(&self, py: Python<'_>) -> PyResult<CommitTicket> {
+        Ok(self.slow(py, "commit", |map| Ok(CommitTicket(map.commit_async()?)))?)
+    }
+
+    fn commit_relaxed(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.slow(py, "commit", |map| Ok(map.commit_relaxed()?.get()))?)
+    }
+
+    #[pyo3(signature = (start = 0, stop = None))]
+    fn commit_range(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<u64> {
+        Ok(self.slow(py, "commit_range", |map| {
+            let run = given::range("commit_range", start, stop, map.len())?;
+            Ok(map.commit_range(run)?.get())
+        })?)
+    }
+
+    fn transaction(slf: Bound<'_, Self>) -> Transaction {
+        Transaction { map: slf.unbind() }
+    }
+
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.rolled_back(py, 0)?)
+    }
+
+    fn resize(&self, py: Python<'_>, length: usize) -> PyResult<()> {
+        Ok(self.resized(py, length, 0)?)
+    }
+
+    #[pyo3(signature = (start = 0, stop = None))]
+    fn sync(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<()> {
+        self.commit_range(py, start, stop).map(drop)
+    }
+
+    #[pyo3(signature = (advice, start = 0, stop = None))]
+    fn advise(&self, py: Python<'_>, advice: &str, start: i64, stop: Option<i64>) -> PyResult<()> {
+        let advice = given::advice(advice)?;
+        Ok(self.slow(py, "advise", |map| {
+            let run = given::range("advise", start, stop, map.len())?;
+            Ok(map.advise(run, advice)?)
+        })?)
+    }
+
+    #[pyo3(signature = (start = 0, stop = None))]
+    fn residency(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<Residency> {
+        Ok(self.slow(py, "residency", |map| {
+            let run = given::range("residency", start, stop, map.len())?;
+            let file = CachedFile::open(map.path())?;
+            // What is not committed and not checkpointed yet may lie beyond the end of the file.
+            let (start, end) = ((run.start as u64).min(file.len()), (run.end as u64).min(file.len()));
+            Ok(file.counts(start..end)?.into())
+        })?)
+    }
+
+    fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.slow(py, "checkpoint", |map| Ok(map.checkpoint()?))?)
+    }
+
+    fn copy_to(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let File::Path(path) = File::of(path)? else {
+            return Err(PyValueError::new_err("a copy is written under a name: give a path"));
+        };
+        Ok(self.slow(py, "copy", |map| Ok(map.copy_to(path)?))?)
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.quick(py, "check", |map| Ok(map.check()?))?)
+    }
+
+    fn refresh(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.held.slow(py, "refresh", |open| {
+            self.held.refuse_in_view("refresh", 0)?;
+            Ok(open.map(self.held.name())?.refresh()?)
+        })?)
+    }
+
+    fn status(&self, py: Python<'_>) -> PyResult<Status> {
+        Ok(self.quick(py, "status", |map| Ok(map.status().into()))?)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.held.close(py, 0)?)
+    }
+
+    fn _lease(&self, py: Python<'_>) -> PyResult<Lease> {
+        Ok(self.lease(py)?)
+    }
+
+    fn _commit_on_drop(&self, py: Python<'_>) -> PyResult<()> {
+        self.refuse_read_only("commit")?;
+        Ok(self.held.quick(py, "commit", |open| {
+            open.commit_on_drop = true;
+            Ok(())
+        })?)
+    }
+
+    fn _rollback_leaving(&self, py: Python<'_>, leases: usize) -> PyResult<()> {
+        Ok(self.rolled_back(py, leases)?)
+    }
+
+    fn _resize_leaving(&self, py: Python<'_>, length: usize, leases: usize) -> PyResult<()> {
+        Ok(self.resized(py, length, leases)?)
+    }
+
+    fn _close_leaving(&self, py: Python<'_>, leases: usize) -> PyResult<()> {
+        Ok(self.held.close(py, leases)?)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().refuse_closed(slf.py())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (_kind, _value, _traceback, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.close(py)
+    }
+
+    unsafe fn __getbuffer__(&self, py: Python<'_>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let lease = Bound::new(py, self.lease(py)?)?;
+        // SAFETY: the interpreter calls this slot with a buffer of its own.
+        unsafe { Lease::fill(&lease, view, flags) }
+    }
+
+    /// The buffer's owner is the lease. That there is such a slot tells NumPy to keep the buffer for as long as an array needs it.
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let what = match self.quick(py, "look", |map| Ok(map.len())) {
+            Ok(len) => format!("{len} bytes"),
+            Err(_) => "closed".to_owned(),
+        };
+        let only = if self.read_only { ", read-only" } else { "" };
+        format!("<steadfast.AtomicMapping {:?}, {what}{only}>", self.held.name())
+    }
+}
+
+fn read<'py>(py: Python<'py>, map: &Map, offset: usize, len: usize) -> Result<Bound<'py, PyAny>> {
+    let mut read = Ok(());
+    let bytes = PyBytes::new_with(py, len, |bytes| {
+        read = map.read_at(offset, bytes);
+        Ok(())
+    })?;
+    read?;
+    Ok(bytes.into_any())
+}
+
+pub(crate) fn wrong_size(want: usize, given: usize) -> crate::errors::Failure {
+    PyValueError::new_err(format!(
+        "{given} bytes do not fill a slice of {want}: the length of a map changes by resize"
+    ))
+    .into()
+}
