@@ -1,14 +1,14 @@
-"""What a commit of a NumPy array costs beside numpy.memmap.flush() and the bare disk, and what access to elements costs.
+"""What a commit of a NumPy array costs beside numpy.memmap.flush() and the bare disk; what access to elements costs.
 
     python bench/commit.py [--dir PATH] [--mebibytes 256] [--rounds 5] [--seconds 3] [--json]
 
-All rivals work in one run, on one disk, in turns, and the order of turns is reversed each round: a machine that grows slower meanwhile is
-nobody's advantage. Each has a data file of its own, filled and in memory before anything is timed. The same random pages get one
-element of 8 bytes each, then the rival makes them durable. Between turns the file system is synced, outside the timing, so that nobody
-pays for another's write-back.
+All rivals work in one run, on one disk, in turns, and the order of turns is reversed each round: a machine that grows
+slower meanwhile is nobody's advantage. Each has a data file of its own, filled and in memory before anything is timed.
+The same random pages get one element of 8 bytes each, then the rival makes them durable. Between turns the file system
+is synced, outside the timing, so that nobody pays for another's write-back.
 
-`commit` is the call alone, the median of all. `sustained` is a whole turn by the commits in it: stores, commits, and for steadfast a
-checkpoint at the end, so that all that was put off is paid for; the median of the rounds.
+`commit` is the call alone, the median of all. `sustained` is a whole turn by the commits in it: stores, commits, and for
+steadfast a checkpoint at the end, so that all that was put off is paid for; the median of the rounds.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class Steadfast:
     """`open_array`, plain stores, `commit()`: all or nothing."""
 
     name = "steadfast"
+    file = "steadfast.npy"
 
     def __init__(self, folder: Path, elements: int) -> None:
-        self.array = steadfast.open_array(folder / "steadfast.npy", dtype=np.float64, shape=(elements,), mode="w+")
+        self.array = steadfast.open_array(folder / self.file, dtype=np.float64, shape=(elements,), mode="w+")
         self.array[:] = 1.0
         self.array.commit()
         self.settle()
@@ -84,9 +85,10 @@ class Memmap:
     """`numpy.memmap`, `flush()`: any mix of old and new pages after a crash."""
 
     name = "numpy.memmap"
+    file = "memmap.bin"
 
     def __init__(self, folder: Path, elements: int) -> None:
-        self.array = np.memmap(folder / "memmap.bin", dtype=np.float64, shape=(elements,), mode="w+")
+        self.array = np.memmap(folder / self.file, dtype=np.float64, shape=(elements,), mode="w+")
         self.array[:] = 1.0
         self.array.flush()
 
@@ -160,7 +162,9 @@ def turn(rival: Rival, places: list[Places], seconds: float, draw: np.random.Gen
     tally.sustained_s.append((perf_counter() - began) / count)
 
 
-def measure_commits(rivals: list[Rival], elements: int, rounds: int, seconds: float, pages: int) -> list[dict[str, Any]]:
+def measure_commits(
+    rivals: list[Rival], elements: int, rounds: int, seconds: float, pages: int
+) -> list[dict[str, Any]]:
     draw = np.random.default_rng(pages)
     tallies = {rival.name: Tally() for rival in rivals}
     for lap in range(rounds):
@@ -202,7 +206,10 @@ def file_system(folder: Path) -> str:
 def report(about: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
     yield ", ".join(f"{key} {value}" for key, value in about.items())
     yield ""
-    yield f"{'pages':>5}  {'system':<14}{'commit':>12}{'p90':>12}{'sustained':>12}{'× memmap':>10}{'sustained':>10}{'÷ disk':>8}"
+    yield (
+        f"{'pages':>5}  {'system':<14}{'commit':>12}{'p90':>12}{'sustained':>12}"
+        f"{'× memmap':>10}{'sustained':>10}{'÷ disk':>8}"
+    )
     for row in rows:
         if row["bench"] == "commit":
             yield (
@@ -211,17 +218,17 @@ def report(about: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
                 f"{row['sustained_times_faster_than_memmap']:>10.1f}{row['of_the_bare_disk']:>8.2f}"
             )
     yield ""
-    yield f"{'access':<32}{'steadfast':>12}{'numpy.memmap':>14}{'ratio':>8}{'ndarray':>12}"
+    yield f"{'access':<26}{'memory is':<10}{'steadfast':>12}{'numpy.memmap':>14}{'ratio':>8}{'ndarray':>12}"
     for row in rows:
         if row["bench"] == "access":
             yield (
-                f"{row['what']:<32}{row['steadfast_ns']:>9.0f} ns{row['memmap_ns']:>11.0f} ns{row['ratio']:>8.2f}"
-                f"{row['ndarray_ns']:>9.0f} ns"
+                f"{row['what']:<26}{row['state']:<10}{row['steadfast_ns']:>9.0f} ns{row['memmap_ns']:>11.0f} ns"
+                f"{row['ratio']:>8.2f}{row['ndarray_ns']:>9.0f} ns"
             )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Commits and element access of an array, beside numpy.memmap and the bare disk.")
+    parser = argparse.ArgumentParser(description="Commits and access, beside numpy.memmap and the bare disk.")
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="where the files go: the disk that is measured")
     parser.add_argument("--mebibytes", type=int, default=256, help="the size of the array")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each rival")
@@ -230,17 +237,18 @@ def main() -> None:
     options = parser.parse_args()
     elements = options.mebibytes * (1 << 20) // 8
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=options.dir, prefix="bench-") as name, contextlib.ExitStack() as opened:
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="bench-") as name:
         folder = Path(name)
-        ours, theirs, disk = Steadfast(folder, elements), Memmap(folder, elements), Disk(folder)
-        rivals: list[Rival] = [ours, theirs, disk]
-        for rival in rivals:
-            opened.callback(rival.close)
-        for pages in PAGES:
-            print(f"bench: commits of {pages} pages", file=sys.stderr)
-            rows += measure_commits(rivals, elements, options.rounds, options.seconds, pages)
+        with contextlib.ExitStack() as opened:
+            rivals: list[Rival] = [Steadfast(folder, elements), Memmap(folder, elements), Disk(folder)]
+            for rival in rivals:
+                opened.callback(rival.close)
+            for pages in PAGES:
+                print(f"bench: commits of {pages} pages", file=sys.stderr)
+                rows += measure_commits(rivals, elements, options.rounds, options.seconds, pages)
         print("bench: access", file=sys.stderr)
-        rows += access.measure(ours.array, theirs.array, rounds=max(options.rounds, 5) * 3)
+        rounds = max(options.rounds, 5) * 3
+        rows += access.measure(folder / Steadfast.file, folder / Memmap.file, elements, rounds)
         about = {
             "steadfast": steadfast.__version__,
             "numpy": np.__version__,

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # What does it cost to make an array durable?
 #
-# A program keeps its state in a large array on disk, changes a few elements here and there, and wants them to survive a crash. With
-# `numpy.memmap` that is `flush()`, which writes the changed pages in whatever order, and leaves any mix of old and new ones if the
-# power goes meanwhile. With `steadfast.open_array` it is `commit()`, after which the file holds all of the changes, or none.
+# A program keeps its state in a large array on disk, changes a few elements here and there, and wants them to survive a
+# crash. With `numpy.memmap` that is `flush()`, which writes the changed pages in whatever order, and leaves any mix of
+# old and new ones if the power goes meanwhile. With `steadfast.open_array` it is `commit()`, after which the file holds
+# all of the changes, or none.
 #
 # How long does each take on *this* disk? The two work in turns, in the folder that this is started in.
 
@@ -50,8 +51,8 @@ theirs.flush()
 # %% [markdown]
 # ## The measurement
 #
-# One element in each of so many random pages gets a new value; only the call that makes it durable is timed. Rounds alternate, so that
-# a disk that is busy for a while is so for both.
+# One element in each of so many random pages gets a new value; only the call that makes it durable is timed. The two
+# alternate, so that a disk that is busy for a while is so for both.
 
 # %%
 draw = np.random.default_rng(1)
@@ -93,8 +94,9 @@ for lap in range(ROUNDS + 1):
 # %% [markdown]
 # ## What came out
 #
-# `commit()` writes the changed bytes, one after the other, to the journal: one write and one flush, whatever their places. `flush()`
-# writes each page that has changed where it belongs, and with it, where the file system keeps the cache in larger pieces, its neighbours.
+# `commit()` writes the changed bytes, one after the other, to the journal: one write and one flush, whatever their
+# places. `flush()` writes each page that has changed where it belongs, and with it, where the file system keeps the
+# cache in larger pieces, its neighbours.
 
 # %%
 for pages in PAGES:
@@ -105,12 +107,17 @@ for pages in PAGES:
 BLUE, VERMILION, INK, GRID = "#0072b2", "#d55e00", "#222222", "#dddddd"  # Told apart by colour-blind eyes too.
 
 figure, axes = plt.subplots(figsize=(8, 5), dpi=160, facecolor="white", layout="constrained")
-for taken, colour, label in ((commits, BLUE, "steadfast\ncommit()\nall or nothing"), (flushes, VERMILION, "numpy.memmap\nflush()")):
+lines = (
+    (commits, BLUE, "steadfast\ncommit()\nall or nothing"),
+    (flushes, VERMILION, "numpy.memmap\nflush()\nany mix"),
+)
+for taken, colour, label in lines:
     median = [float(np.median(taken[pages])) for pages in PAGES]
     p90 = [float(np.quantile(taken[pages], 0.9)) for pages in PAGES]
     axes.fill_between(PAGES, median, p90, color=colour, alpha=0.18, linewidth=0)
     axes.plot(PAGES, median, color=colour, linewidth=2.2, marker="o", markersize=5)
-    axes.annotate(label, (PAGES[-1], median[-1]), (10, 0), textcoords="offset points", va="center", color=colour, weight="bold")
+    end = (PAGES[-1], median[-1])
+    axes.annotate(label, end, (10, 0), textcoords="offset points", va="center", color=colour, weight="bold")
 
 axes.set_xscale("log", base=2)
 axes.set_yscale("log")

@@ -30,7 +30,10 @@ FORK_BESIDE_THREADS = "ignore:This process:DeprecationWarning"
 
 
 def examples(page: str) -> tuple[str, int]:
-    """The Python of `page`, each line where it stands in it so that a traceback names the page's own line, and how many blocks it is."""
+    """The Python of `page`, and of how many blocks it is.
+
+    Each line stands where it does in the page, so that a traceback names the page's own.
+    """
     lines: list[str] = []
     inside = False
     count = 0
