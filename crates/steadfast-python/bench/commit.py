@@ -7,8 +7,8 @@ slower meanwhile is nobody's advantage. Each has a data file of its own, filled 
 The same random pages get one element of 8 bytes each, then the rival makes them durable. Between turns the file system
 is synced, outside the timing, so that nobody pays for another's write-back.
 
-`commit` is the call alone, the median of all. `sustained` is a whole turn by the commits in it: stores, commits, and for
-steadfast a checkpoint at the end, so that all that was put off is paid for; the median of the rounds.
+`commit` is the call alone, the median of all. `sustained` is a whole turn by the commits in it: stores, commits, and
+for steadfast a checkpoint at the end, so that all that was put off is paid for; the median of the rounds.
 """
 
 from __future__ import annotations
