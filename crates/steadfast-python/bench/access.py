@@ -22,6 +22,7 @@ import steadfast
 Array = npt.NDArray[np.float64]
 Indices = list[int]
 Work = Callable[[Array, Indices], None]
+Settle = dict[str, Callable[[], object]]
 
 SCALARS = 20_000
 ELEMENTS_PER_PAGE = 4096 // 8
@@ -77,7 +78,7 @@ def measure(ours: Path, theirs: Path, elements: int, rounds: int) -> list[dict[s
     memmap = np.memmap(theirs, dtype=np.float64, mode="r+", shape=(elements,))
     arrays: dict[str, Array] = {"steadfast": array, "memmap": memmap, "ndarray": np.ones(elements)}
     rows = [row("loaded", arrays, rounds, *loads) for loads in LOADS]
-    settle = {"steadfast": array.commit, "memmap": memmap.flush, "ndarray": lambda: None}
+    settle: Settle = {"steadfast": array.commit, "memmap": memmap.flush, "ndarray": lambda: None}
     rows.append(first_stores(arrays, rounds, settle))
     for each in arrays.values():
         each[:] = 3.0
@@ -100,7 +101,7 @@ def row(state: str, arrays: dict[str, Array], rounds: int, what: str, work: Work
     return figures(state, what, taken)
 
 
-def first_stores(arrays: dict[str, Array], rounds: int, settle: dict[str, Callable[[], object]]) -> dict[str, Any]:
+def first_stores(arrays: dict[str, Array], rounds: int, settle: Settle) -> dict[str, Any]:
     """The first store to a page after a commit, or a flush: the kernel has to note it."""
     draw = np.random.default_rng(0)
     pages = len(arrays["ndarray"]) // ELEMENTS_PER_PAGE

@@ -51,7 +51,7 @@ class Rival(Protocol):
     name: str
 
     def store(self, places: Places, values: Elements) -> None: ...
-    def commit(self) -> object: ...
+    def commit(self) -> None: ...
     def settle(self) -> None: ...
     def close(self) -> None: ...
 
@@ -71,8 +71,8 @@ class Steadfast:
     def store(self, places: Places, values: Elements) -> None:
         self.array[places] = values
 
-    def commit(self) -> object:
-        return self.array.commit()
+    def commit(self) -> None:
+        self.array.commit()
 
     def settle(self) -> None:
         self.array.map.checkpoint()
@@ -95,8 +95,8 @@ class Memmap:
     def store(self, places: Places, values: Elements) -> None:
         self.array[places] = values
 
-    def commit(self) -> object:
-        return self.array.flush()
+    def commit(self) -> None:
+        self.array.flush()
 
     def settle(self) -> None:
         pass
@@ -120,10 +120,10 @@ class Disk:
     def store(self, places: Places, values: Elements) -> None:
         pass
 
-    def commit(self) -> object:
+    def commit(self) -> None:
         os.pwrite(self.file, self.block, self.end)
         self.end = (self.end + PAGE_BYTES) % APPEND_BYTES
-        return os.fdatasync(self.file)
+        os.fdatasync(self.file)
 
     def settle(self) -> None:
         pass
