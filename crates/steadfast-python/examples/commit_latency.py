@@ -126,10 +126,10 @@ for taken, colour, label in lines:
 axes.set_xscale("log", base=2)
 axes.set_yscale("log")
 # Whole decades, so that the grid begins and ends with a round figure.
-low, high = axes.get_ylim()
+low, high = axes.dataLim.intervaly
 axes.set_ylim(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
 axes.set_xticks(PAGES, [f"{pages:,}" for pages in PAGES])
-axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} ms")
+axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g} ms")
 axes.yaxis.set_minor_formatter(lambda value, _: "")
 axes.set_xlabel("pages changed, one element of 8 bytes in each", color=INK)
 axes.set_title("Making changes of a 256 MiB array durable", loc="left", pad=22, color=INK, weight="bold")
