@@ -17,7 +17,7 @@ use steadfast::residency::CachedFile;
 
 use crate::bytes;
 use crate::errors::{Result, refused};
-use crate::given::{self, File};
+use crate::given::{self, File, Index};
 use crate::held::{Held, Open};
 use crate::lease::{Lease, Shown};
 use crate::residency::Residency;
@@ -165,7 +165,8 @@ impl AtomicMapping {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.quick(py, "read", |map| bytes::get(map, index))?)
+        let index = Index::of(index, self.__len__(py)?)?;
+        Ok(self.quick(py, "read", |map| bytes::get(py, map, &index))?)
     }
 
     fn __setitem__(
@@ -175,8 +176,9 @@ impl AtomicMapping {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         self.refuse_read_only("write")?;
-        let given = bytes::of_value(index, value)?;
-        Ok(self.quick(py, "write", |map| bytes::set(map, index, &given))?)
+        let index = Index::of(index, self.__len__(py)?)?;
+        let given = bytes::of_value(&index, value)?;
+        Ok(self.quick(py, "write", |map| bytes::set(map, &index, &given))?)
     }
 
     fn read_at<'py>(&self, py: Python<'py>, offset: i64, length: i64) -> PyResult<Bound<'py, PyAny>> {

@@ -1,8 +1,11 @@
 //! What stands between the brackets: bytes of a map, copied out and in. What is stored so is a declared edit.
+//!
+//! What Python gives is made into numbers and bytes before the map is asked for: it may be an object that calls back, and would wait for
+//! itself. If the map became shorter meanwhile, the library says so.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PySlice};
+use pyo3::types::PyBytes;
 
 use crate::errors::{Failure, Result};
 use crate::given::{self, Index};
@@ -43,15 +46,14 @@ impl Bytes for steadfast::Mapping {
 }
 
 /// `map[index]`: a number, or a copy.
-pub(crate) fn get<'py>(map: &impl Bytes, index: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    let py = index.py();
-    match Index::of(index, map.count())? {
+pub(crate) fn get<'py>(py: Python<'py>, map: &impl Bytes, index: &Index) -> Result<Bound<'py, PyAny>> {
+    match *index {
         Index::One(at) => {
             let mut byte = [0];
             map.copy_out(at, &mut byte)?;
             Ok(byte[0].into_pyobject(py).map_err(PyErr::from)?.into_any())
         }
-        Index::Run(run) => read(py, map, run.start, run.len()),
+        Index::Run(ref run) => read(py, map, run.start, run.len()),
         Index::Steps(first, step, count) => {
             let mut bytes = vec![0; count];
             for (byte, at) in bytes.iter_mut().zip(Index::stepped(first, step, count)) {
@@ -83,28 +85,31 @@ fn read<'py>(py: Python<'py>, map: &impl Bytes, offset: usize, len: usize) -> Re
     Ok(bytes.into_any())
 }
 
-/// What `map[index] = value` stores. To be asked for before the map is: objects that are asked for their bytes may call back.
-pub(crate) fn of_value(index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
-    match index.is_instance_of::<PySlice>() {
-        true => given::bytes(value),
-        false => Ok(vec![given::byte(value)?]),
+/// What `map[index] = value` stores.
+pub(crate) fn of_value(index: &Index, value: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
+    let (bytes, want) = match *index {
+        Index::One(_) => return Ok(vec![given::byte(value)?]),
+        Index::Run(ref run) => (given::bytes(value)?, run.len()),
+        Index::Steps(_, _, count) => (given::bytes(value)?, count),
+    };
+    match bytes.len() {
+        len if len == want => Ok(bytes),
+        len => Err(wrong_size(want, len)),
     }
 }
 
-/// `map[index] = bytes`.
-pub(crate) fn set(map: &mut impl Bytes, index: &Bound<'_, PyAny>, bytes: &[u8]) -> Result<()> {
-    match Index::of(index, map.count())? {
-        Index::One(at) => Ok(map.copy_in(at, bytes)?),
-        Index::Run(run) if run.len() == bytes.len() => Ok(map.copy_in(run.start, bytes)?),
-        Index::Steps(first, step, count) if count == bytes.len() => {
+/// `map[index] = bytes`, as many as there are to be.
+pub(crate) fn set(map: &mut impl Bytes, index: &Index, bytes: &[u8]) -> Result<()> {
+    match *index {
+        Index::One(at) => map.copy_in(at, bytes)?,
+        Index::Run(ref run) => map.copy_in(run.start, bytes)?,
+        Index::Steps(first, step, count) => {
             for (at, byte) in Index::stepped(first, step, count).zip(bytes) {
                 map.copy_in(at, std::slice::from_ref(byte))?;
             }
-            Ok(())
         }
-        Index::Run(run) => Err(wrong_size(run.len(), bytes.len())),
-        Index::Steps(_, _, count) => Err(wrong_size(count, bytes.len())),
     }
+    Ok(())
 }
 
 /// Stores bytes at `offset`, or gives an error for what is not within the map.
