@@ -331,3 +331,7 @@ def _check_length(length: int, offset: int, stop: int) -> None:
         raise ValueError("mmap offset is greater than file size")
     if stop > length:
         raise ValueError("mmap length is greater than file size")
+
+
+# Where it is to be found.
+memmap.__module__ = "steadfast"
