@@ -304,7 +304,7 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         """Throws away all stores since the last commit, and brings the array back to the shape it had then.
 
         Raises BufferError if the number of rows changes by it while others look at the map (a memoryview of `a.map`): nothing has happened
-        then. Views that were taken of `a` do not count; they keep their shape, and show zeros where rows are gone.
+        then. Views that were taken of `a` do not count: they keep their shape, and what they show where rows are gone means nothing.
         """
         store = self._file("rollback")
         with store.alone("rollback") as map:
@@ -339,6 +339,7 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         store = self._file("append")
         store.open_map("append")
         store.refuse_fixed("append")
+        store.refuse_reshaped("append")
         data = _rows_of(store, rows)
         with store.alone("append") as map:
             owner = store.refuse_reshaped("append")
@@ -353,7 +354,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         """Grows the array in place by rows of zeros, or cuts rows off its end; the next commit makes it durable, or a rollback undoes it.
 
         Raises BufferError if rows would be cut while others look at the map (a memoryview of `a.map`). Views that were taken of `a` do not
-        count; they keep their shape, and show zeros where rows are gone. Other errors are those of `append`.
+        count: they keep their shape, and what they show where rows are gone, or what is stored there, means nothing. Other errors are those of
+        `append`.
         """
         store = self._file("resize_rows")
         store.open_map("resize_rows")
@@ -558,6 +560,8 @@ def _create(map: AtomicMapping, header: _npy.Header) -> None:
     map.resize(header.stop)
     map.write_at(0, encoded)
     map.commit()
+    # Programs that know nothing of the journal find a .npy file from now on.
+    map.checkpoint()
 
 
 def _refuse_other(
@@ -590,3 +594,7 @@ def _opened(map: AtomicMapping, header: _npy.Header, *, private: bool) -> array[
     opened._store = store
     store.owner = weakref.ref(opened)
     return opened
+
+
+# Where they are to be found.
+array.__module__ = open_array.__module__ = "steadfast"

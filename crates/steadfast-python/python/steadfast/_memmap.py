@@ -46,10 +46,12 @@ _ANY_LEASES = sys.maxsize
 class _Source:
     """A map that memmaps of one file share, and its last views close."""
 
-    __slots__ = ("__weakref__", "map")
+    __slots__ = ("__weakref__", "map", "private")
 
-    def __init__(self, map: AtomicMapping | Mapping) -> None:
+    def __init__(self, map: AtomicMapping | Mapping, *, private: bool = False) -> None:
         self.map = map
+        # Stores into it are copied by the kernel, and nobody else's affair.
+        self.private = private
 
     def flush(self) -> None:
         if isinstance(self.map, AtomicMapping):
@@ -147,7 +149,7 @@ class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
             fid.seek(0, 2)
             source, counts = _source(fid, short, descr.itemsize, operator.index(offset), counts, truncate=fid is not filename)
             buffer: Any = memoryview(source.map)
-            if short == "c" and not (isinstance(source.map, Mapping) and not source.map.read_only):
+            if short == "c" and not source.private:
                 # A copy of its own, of the part that is shown.
                 stop = offset + math.prod(counts) * descr.itemsize
                 part = np.frombuffer(buffer, np.uint8, stop - offset, offset).copy()
@@ -278,7 +280,7 @@ def _opened(fid: IO[bytes], mode: str, status: os.stat_result) -> _Source:
         if _has_journal(fd):
             # The file alone may be in the middle of a checkpoint.
             return _Source(load(fd, read_only=True, allow_volatile=True, allow_hard_links=True))
-        return _Source(map(fd, private=mode == "c"))
+        return _Source(map(fd, private=mode == "c"), private=mode == "c")
     if status.st_nlink > 0:
         try:
             return _Source(load(fd, publish=True, lock_timeout=_LOCK_SECONDS))
@@ -290,7 +292,7 @@ def _opened(fid: IO[bytes], mode: str, status: os.stat_result) -> _Source:
                     RuntimeWarning,
                     stacklevel=4,
                 )
-    return _Source(map(fd, write=True, grow=True, length=max(status.st_size, 1), lock_timeout=_LOCK_SECONDS))
+    return _Source(map(fd, write=True, lock_timeout=_LOCK_SECONDS))
 
 
 def _has_journal(fd: int) -> bool:
@@ -319,7 +321,7 @@ def _wipe(source: _Source, length: int, new: bool) -> None:
 
 def _elements(length: int, itemsize: int, offset: int) -> int:
     if length < offset:
-        raise ValueError("mmap offset is greater than file size")
+        raise ValueError(f"offset {offset} is behind the end of the file, which has {length} bytes: give a shape")
     if (length - offset) % itemsize:
         raise ValueError("Size of available data is not a multiple of the data-type size.")
     return (length - offset) // itemsize
@@ -331,3 +333,7 @@ def _check_length(length: int, offset: int, stop: int) -> None:
         raise ValueError("mmap offset is greater than file size")
     if stop > length:
         raise ValueError("mmap length is greater than file size")
+
+
+# Where it is to be found.
+memmap.__module__ = "steadfast"
