@@ -44,8 +44,21 @@ def run(folder: Path, plugin: str = PLUGIN) -> dict[str, str]:
     files = folder / "files"
     files.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "steadfast_for_numpy", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestUnknownMarkWarning",
-         f"--rootdir={folder}", f"--junitxml={report}", str(tests)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "steadfast_for_numpy",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore::pytest.PytestUnknownMarkWarning",
+            f"--rootdir={folder}",
+            f"--junitxml={report}",
+            str(tests),
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(files)},
         capture_output=True,
@@ -56,7 +69,9 @@ def run(folder: Path, plugin: str = PLUGIN) -> dict[str, str]:
     outcomes = {}
     for case in ElementTree.parse(report).iter("testcase"):
         wrong = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        outcomes[case.attrib["name"]] = "".join(f"{child.tag}: {child.text or child.attrib.get('message')}" for child in wrong)
+        outcomes[case.attrib["name"]] = "".join(
+            f"{child.tag}: {child.text or child.attrib.get('message')}" for child in wrong
+        )
     return outcomes
 
 
