@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,15 @@ def outcome(call: Callable[[], Any]) -> Any:
             for kind in (FileNotFoundError, PermissionError, ValueError, TypeError, OSError, Exception)
             if isinstance(error, kind)
         )
+
+
+def numpy_refuses_empty_arrays() -> bool:
+    with tempfile.TemporaryFile() as file:
+        try:
+            np.memmap(file, mode="w+", shape=0)
+        except ValueError:
+            return True
+    return False
 
 
 MINUS_ONE = np.intp(-1)
@@ -139,7 +149,11 @@ def test_what_numpy_gives_is_given_and_what_it_refuses_is_refused(
     if named.get("shape") is MINUS_ONE or (given == ("f4", "r+", 4) and length == 0):
         # An accident of NumPy's: to ndarray a length of -1 is "what there is", which is nothing. An empty array helps
         # nobody.
-        assert want[0] == (0,) and got is ValueError and got_bytes == content
+        assert want is ValueError or want[0] == (0,)
+        assert got is ValueError and got_bytes == content
+        return
+    if want is ValueError and isinstance(got, tuple) and 0 in got[0] and numpy_refuses_empty_arrays():
+        # Later versions do not.
         return
     assert got == want
     if isinstance(want, tuple):
@@ -293,6 +307,32 @@ def test_memmaps_of_one_file_share_its_memory(folder: Path) -> None:
         reader[0] = 1
     reader.flush()
     private.flush()
+
+
+def test_threads_open_store_and_let_go_of_one_file_at_once(durable: Path) -> None:
+    path = durable / "a"
+    path.write_bytes(bytes(8 * 4))
+    errors: list[BaseException] = []
+
+    def count(place: int) -> None:
+        try:
+            for n in range(100):
+                a = steadfast.memmap(path, "i8")
+                assert a[place] == n
+                a[place] += 1
+                if n % 3 == 0:
+                    a.flush()
+                del a
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=count, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+    assert np.fromfile(path, "i8").tolist() == [100] * 4 and os.listdir(durable) == ["a"]
 
 
 def test_another_memmap_makes_a_file_longer_that_is_mapped(durable: Path) -> None:

@@ -14,6 +14,9 @@ import pytest
 # Tests of NumPy's that do not hold here, with the reason of each.
 DIFFERENCES: dict[str, str] = {}
 
+# Before NumPy could map empty arrays its tests asked for an error.
+OLD_DIFFERENCES = {"test_empty_array": "empty arrays can be mapped, as later versions of NumPy do"}
+
 # A plugin of pytest: NumPy's name leads to our class before the tests import it.
 PLUGIN = """
 import numpy, pytest, steadfast
@@ -60,7 +63,7 @@ def run(folder: Path, plugin: str = PLUGIN) -> dict[str, str]:
             str(tests),
         ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(files)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "TMPDIR": str(files)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -78,9 +81,10 @@ def run(folder: Path, plugin: str = PLUGIN) -> dict[str, str]:
 def test_numpys_own_tests_of_memmap_pass(tmp_path: Path) -> None:
     outcomes = run(tmp_path)
     assert len(outcomes) >= 15, outcomes
-    unexpected = {name: text for name, text in outcomes.items() if text and name not in DIFFERENCES}
+    expected = DIFFERENCES if "gh-27723" in suite().read_text() else {**DIFFERENCES, **OLD_DIFFERENCES}
+    unexpected = {name: text for name, text in outcomes.items() if text and name not in expected}
     assert not unexpected, "\n\n".join(f"{name}: {text}" for name, text in unexpected.items())
-    assert not [name for name in DIFFERENCES if not outcomes.get(name)], "a difference that is none any more"
+    assert not [name for name in expected if not outcomes.get(name)], "a difference that is none any more"
     assert not list((tmp_path / "files").rglob("*.steadfast")), "journals are left behind"
 
 
