@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import gc
 import io
 import os
@@ -40,7 +41,11 @@ def on_disk(path: Path) -> np.ndarray[Any, Any]:
 
 def ran(program: str, *arguments: object, **named: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)], capture_output=True, text=True, timeout=120, **named
+        [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **named,
     )
 
 
@@ -274,7 +279,9 @@ GOOD = npy(np.arange(4.0))
     ],
 )
 @pytest.mark.parametrize("mode", ["r+", "r"])
-def test_files_that_are_no_whole_npy_are_refused_and_left_alone(tmp_path: Path, content: bytes, said: str, mode: str) -> None:
+def test_files_that_are_no_whole_npy_are_refused_and_left_alone(
+    tmp_path: Path, content: bytes, said: str, mode: str
+) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(content)
     with pytest.raises(steadfast.InvalidInput, match=said) as caught:
@@ -324,7 +331,9 @@ def test_a_header_without_room_says_so_and_nothing_has_changed(tmp_path: Path) -
         # What may be left out of a header (spaces, a comma) makes room for some digits.
         a.resize_rows(99999)
         a.rollback()
-        with pytest.raises(steadfast.InvalidInput, match="leave no room to say 1000000000 rows.*copy the array into a new file"):
+        with pytest.raises(
+            steadfast.InvalidInput, match="leave no room to say 1000000000 rows.*copy the array into a new file"
+        ):
             a.resize_rows(1_000_000_000)
         assert a.shape == (9,) and len(a.map) == path.stat().st_size
         a[0] = 0
@@ -377,7 +386,13 @@ def test_mode_c_is_a_copy_that_is_never_written(tmp_path: Path) -> None:
         private = opened(path, mode="c")
         private[:] = 5
         assert writer.tolist() == [0, 0, 0]
-        for call in (private.commit, private.commit_async, private.rollback, lambda: private.append(1), lambda: private.map):
+        for call in (
+            private.commit,
+            private.commit_async,
+            private.rollback,
+            lambda: private.append(1),
+            lambda: private.map,
+        ):
             with pytest.raises(steadfast.ReadOnly, match="mode='c'"):
                 call()
         with private:
@@ -413,9 +428,16 @@ def test_a_second_writer_is_refused_and_mode_w_takes_nothing_from_the_first(tmp_
 # ---- growing ----
 
 
-@given(st.lists(st.tuples(st.sampled_from(["append", "resize", "store", "commit", "rollback", "reopen"]), st.integers(0, 9)), max_size=25))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["append", "resize", "store", "commit", "rollback", "reopen"]), st.integers(0, 9)),
+        max_size=25,
+    )
+)
 @settings(max_examples=40, deadline=None)
-def test_whatever_is_done_the_array_is_what_a_list_would_be(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]) -> None:
+def test_whatever_is_done_the_array_is_what_a_list_would_be(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
     path = tmp_path_factory.mktemp("model") / "a.npy"
     a = opened(path, "i4", (-1, 2))
     now: list[list[int]] = []
@@ -519,7 +541,9 @@ def test_growth_moves_nothing_and_views_stay_what_they_are(tmp_path: Path) -> No
         ([[1], [1, 2]], ValueError, "inhomogeneous"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_and_nothing_has_changed(tmp_path: Path, rows: Any, error: type[Exception], said: str) -> None:
+def test_rows_that_do_not_fit_are_refused_and_nothing_has_changed(
+    tmp_path: Path, rows: Any, error: type[Exception], said: str
+) -> None:
     with opened(tmp_path / "a.npy", "i4", (1, 2)) as a:
         with pytest.raises(error, match=said):
             a.append(rows)
@@ -622,7 +646,9 @@ def broken(*given: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["_fill", "_set_rows"])
-def test_an_append_that_is_interrupted_leaves_the_array_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_append_that_is_interrupted_leaves_the_array_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     path = tmp_path / "a.npy"
     with opened(path, "i8", (2,)) as a:
         a[:] = [1, 2]
@@ -666,7 +692,9 @@ def test_what_could_not_be_put_right_at_once_is_put_right_before_anything_is_com
         assert a.tolist() == [1, 2] and on_disk(path).tolist() == [1, 2]
 
 
-def test_a_rollback_that_is_interrupted_is_finished_by_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_that_is_interrupted_is_finished_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.npy"
     with opened(path, "i8", (2,)) as a:
         a.append([3, 4])
@@ -740,7 +768,9 @@ def test_killed_anywhere_the_file_holds_whole_commits(tmp_path: Path) -> None:
                 print(n, flush=True)
     """
     for round in range(4):
-        child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), str(path)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), str(path)], stdout=subprocess.PIPE, text=True
+        )
         assert child.stdout is not None and child.stdout.readline() == "open\n"
         told = 0
         for _ in range(5 + 13 * round):
@@ -760,9 +790,30 @@ def test_killed_anywhere_the_file_holds_whole_commits(tmp_path: Path) -> None:
 
 def test_views_know_the_file_and_results_do_not(tmp_path: Path) -> None:
     with opened(tmp_path / "a.npy", "f8", (4, 3)) as a:
-        for view in (a[1:], a[::2], a.T, a.reshape(3, 4), a.view("i8"), a[1:][1:].T, a[..., np.newaxis], a.ravel(), a.real):
+        for view in (
+            a[1:],
+            a[::2],
+            a.T,
+            a.reshape(3, 4),
+            a.view("i8"),
+            a[1:][1:].T,
+            a[..., np.newaxis],
+            a.ravel(),
+            a.real,
+        ):
             assert type(view) is steadfast.array and view.map is a.map
-        for plain in (a + 1, -a, a @ a.T, np.sqrt(a), a.sum(axis=0), a == 1, np.asarray(a), a.copy(), copy.copy(a), copy.deepcopy(a)):
+        for plain in (
+            a + 1,
+            -a,
+            a @ a.T,
+            np.sqrt(a),
+            a.sum(axis=0),
+            a == 1,
+            np.asarray(a),
+            a.copy(),
+            copy.copy(a),
+            copy.deepcopy(a),
+        ):
             assert type(plain) is np.ndarray
         for scalar in (a.sum(), np.sum(a), a.mean(), a[0, 0], a.max()):
             assert isinstance(scalar, np.float64)
@@ -869,7 +920,14 @@ def test_a_closed_array_can_be_looked_at_and_nothing_else(tmp_path: Path) -> Non
         a[0] = 1
     view[0] = plain[1] = 3
     for call in (
-        a.commit, a.commit_async, a.rollback, lambda: a.append(1), lambda: a.resize_rows(1), lambda: a.map, view.commit, a.__enter__
+        a.commit,
+        a.commit_async,
+        a.rollback,
+        lambda: a.append(1),
+        lambda: a.resize_rows(1),
+        lambda: a.map,
+        view.commit,
+        a.__enter__,
     ):
         with pytest.raises(ValueError, match="closed"):
             call()
@@ -1017,6 +1075,22 @@ def test_an_async_commit_is_what_was_there_when_it_was_asked_for(tmp_path: Path)
 # ---- the module ----
 
 
+def test_the_examples_of_the_docs_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = [steadfast, steadfast.open_array, steadfast.memmap, steadfast.array.commit, steadfast.array.append]
+    for documented in told:
+        name = documented.__name__
+        names = {"steadfast": steadfast, "numpy": np}
+        examples = doctest.DocTestFinder(recurse=False).find(documented, name, globs=names)
+        assert sum(len(example.examples) for example in examples) >= 1, name
+        for example in examples:
+            said: list[str] = []
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                doctest.DocTestRunner().run(example, out=said.append)
+            assert not said, "".join(said)
+
+
 def test_without_numpy_all_the_rest_works(tmp_path: Path) -> None:
     done = ran(
         """
@@ -1045,7 +1119,8 @@ def test_numpy_is_imported_when_it_is_first_asked_for() -> None:
         assert "numpy" not in sys.modules
         assert {"array", "open_array", "memmap"} <= set(dir(steadfast)) & set(steadfast.__all__)
         assert "numpy" not in sys.modules
-        assert steadfast.open_array.__module__ == steadfast.array.__module__ == steadfast.memmap.__module__ == "steadfast"
+        for name in ("open_array", "array", "memmap"):
+            assert getattr(steadfast, name).__module__ == "steadfast", name
         assert "numpy" in sys.modules
         try:
             steadfast.nothing

@@ -14,6 +14,9 @@ import pytest
 # Tests of NumPy's that do not hold here, with the reason of each.
 DIFFERENCES: dict[str, str] = {}
 
+# Before NumPy could map empty arrays its tests asked for an error.
+OLD_DIFFERENCES = {"test_empty_array": "empty arrays can be mapped, as later versions of NumPy do"}
+
 # A plugin of pytest: NumPy's name leads to our class before the tests import it.
 PLUGIN = """
 import numpy, pytest, steadfast
@@ -44,10 +47,23 @@ def run(folder: Path, plugin: str = PLUGIN) -> dict[str, str]:
     files = folder / "files"
     files.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "steadfast_for_numpy", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestUnknownMarkWarning",
-         f"--rootdir={folder}", f"--junitxml={report}", str(tests)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "steadfast_for_numpy",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            "ignore::pytest.PytestUnknownMarkWarning",
+            f"--rootdir={folder}",
+            f"--junitxml={report}",
+            str(tests),
+        ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(files)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "TMPDIR": str(files)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -56,16 +72,19 @@ def run(folder: Path, plugin: str = PLUGIN) -> dict[str, str]:
     outcomes = {}
     for case in ElementTree.parse(report).iter("testcase"):
         wrong = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        outcomes[case.attrib["name"]] = "".join(f"{child.tag}: {child.text or child.attrib.get('message')}" for child in wrong)
+        outcomes[case.attrib["name"]] = "".join(
+            f"{child.tag}: {child.text or child.attrib.get('message')}" for child in wrong
+        )
     return outcomes
 
 
 def test_numpys_own_tests_of_memmap_pass(tmp_path: Path) -> None:
     outcomes = run(tmp_path)
     assert len(outcomes) >= 15, outcomes
-    unexpected = {name: text for name, text in outcomes.items() if text and name not in DIFFERENCES}
+    expected = DIFFERENCES if "gh-27723" in suite().read_text() else {**DIFFERENCES, **OLD_DIFFERENCES}
+    unexpected = {name: text for name, text in outcomes.items() if text and name not in expected}
     assert not unexpected, "\n\n".join(f"{name}: {text}" for name, text in unexpected.items())
-    assert not [name for name in DIFFERENCES if not outcomes.get(name)], "a difference that is none any more"
+    assert not [name for name in expected if not outcomes.get(name)], "a difference that is none any more"
     assert not list((tmp_path / "files").rglob("*.steadfast")), "journals are left behind"
 
 

@@ -4,8 +4,8 @@
 ...     map[0:5] = b"hello"
 ...     id = map.commit()  # all or nothing, durable on return
 
-`load` and `view` open a file as memory that commits, `map` as the kernel's mapping with its promises kept. With NumPy: `open_array` opens a .npy
-file as an array that commits, and `memmap` stands where `numpy.memmap` stood.
+`load` and `view` open a file as memory that commits, `map` as the kernel's mapping with its promises kept. With NumPy:
+`open_array` opens a .npy file as an array that commits, and `memmap` stands where `numpy.memmap` stood.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ __all__ = [
     "view",
 ]
 
-# Imported when they are first asked for: without NumPy all the rest works, and with it nobody waits for it who needs no arrays.
+# Imported when they are first asked for: without NumPy all the rest works, and with it nobody waits for it who needs no
+# arrays.
 _OF_NUMPY = {"array": "_arrays", "open_array": "_arrays", "memmap": "_memmap"}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypedDict, cast
 import numpy as np
 
 from . import _npy
-from ._errors import InvalidInput, ReadOnly
+from ._errors import ReadOnly
 from ._native import AtomicMapping, CommitTicket, _set_rows, load
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ class LoadOptions(TypedDict, total=False):
 class _Store:
     """The file behind an array, which all views of it share: its map, and what its header says.
 
-    What the header of the file says and what the array shows are one thing. A call that changes both notes that it is under way; if it ends
-    in the middle (of which the interpreter's own interrupts are capable) the next call makes them agree before anything is committed.
+    What the header of the file says and what the array shows are one thing. A call that changes both notes that it is
+    under way; if it ends in the middle (of which the interpreter's own interrupts are capable) the next call makes them
+    agree before anything is committed.
     """
 
     def __init__(self, map: AtomicMapping | None, path: str, header: _npy.Header) -> None:
@@ -79,7 +80,9 @@ class _Store:
             raise ValueError(f"{operation} {self.path}: the array is closed; open it again")
         if self.map is None:
             error = ReadOnly(
-                None, f"{operation} {self.path}: it was opened with mode='c', which never writes; open it with mode='r+'", self.path
+                None,
+                f"{operation} {self.path}: it was opened with mode='c', which never writes; open it with mode='r+'",
+                self.path,
             )
             error.operation = operation
             raise error
@@ -111,15 +114,18 @@ class _Store:
         owner = self.owned()
         if owner.shape != self.header.shape or owner.dtype != self.header.dtype:
             raise ValueError(
-                f"{operation} {self.path}: shape or dtype of the array was set in place, to {owner.shape} of {owner.dtype}; set it back to "
-                f"{self.header.shape} of {self.header.dtype}, and use reshape() and view() to look at it otherwise"
+                f"{operation} {self.path}: shape or dtype of the array was set in place, to {owner.shape} of "
+                f"{owner.dtype}; set it back to {self.header.shape} of {self.header.dtype}, and use reshape() and "
+                "view() to look at it otherwise"
             )
         return owner
 
     def refuse_fixed(self, operation: str) -> None:
         header = self.header
         if not header.shape:
-            raise _npy.refused(operation, self.path, "an array without axes has no rows", "open one of shape (0,) to append to")
+            raise _npy.refused(
+                operation, self.path, "an array without axes has no rows", "open one of shape (0,) to append to"
+            )
         if not header.grows:
             raise _npy.refused(
                 operation,
@@ -163,8 +169,8 @@ class _Store:
         owner = self.owned()
         if map.exports > _OWN_LEASE:
             raise BufferError(
-                f"{operation} {self.path}: {map.exports - _OWN_LEASE} other views of the map are alive, and might show the rows that are cut; "
-                "release the memoryviews that show it first"
+                f"{operation} {self.path}: {map.exports - _OWN_LEASE} other views of the map are alive, and might "
+                "show the rows that are cut; release the memoryviews that show it first"
             )
         self.unsettled = True
         try:
@@ -212,25 +218,31 @@ def _fill(map: AtomicMapping, start: int, header: _npy.Header, data: np.ndarray[
 class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has them)
     """A NumPy array whose memory is a .npy file's, and commits. `open_array` opens one.
 
-    It is computed with like any other: stores into it, in-place operators and `out=` change memory, which is private until `commit()`.
-    Slices and other views of it share its memory and its file, so each of them has the methods below, and they mean the whole file. What does
-    not share its memory (results, copies, what is unpickled) is a plain `numpy.ndarray`, or has no file: its methods then raise ValueError.
+    It is computed with like any other: stores into it, in-place operators and `out=` change memory, which is private
+    until `commit()`. Slices and other views of it share its memory and its file, so each of them has the methods below,
+    and they mean the whole file. What does not share its memory (results, copies, what is unpickled) is a plain
+    `numpy.ndarray`, or has no file: its methods then raise ValueError.
 
-    One call of the methods runs at a time; threads that store into the array while another commits get into that commit, or the next.
-    After `close()` the methods raise ValueError, and the array can be looked at as it was, but not be stored to.
+    One call of the methods runs at a time; threads that store into the array while another commits get into that
+    commit, or the next. After `close()` the methods raise ValueError, and the array can be looked at as it was, but not
+    be stored to.
     """
 
     _store: _Store | None = None
 
     def __new__(cls, *given: object, **named: object) -> Self:
-        raise TypeError("steadfast.array is what steadfast.open_array(file, dtype, shape) returns; numpy.array makes arrays of lists")
+        raise TypeError(
+            "steadfast.array is what steadfast.open_array(file, dtype, shape) returns; "
+            "numpy.array makes arrays of lists"
+        )
 
     def __array_finalize__(self, origin: Any, /) -> None:
         store = getattr(origin, "_store", None)
         if store is None:
             return
         base = self.base
-        # A copy has no base; a view's is what it was taken of, or what that was taken of. Anything else has to be looked at.
+        # A copy has no base; a view's is what it was taken of, or what that was taken of. Anything else has to be
+        # looked at.
         if base is origin or (base is not None and (base is origin.base or np.may_share_memory(self, origin))):
             self._store = store
 
@@ -261,14 +273,18 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     ) -> np.ndarray[_ShapeT, _DTypeT]:
         return self.view(np.ndarray).__deepcopy__(memo)
 
-    def copy(self, order: Literal["K", "A", "C", "F"] | None = "C") -> np.ndarray[_ShapeT, _DTypeT]:  # type: ignore[override]
+    def copy(  # type: ignore[override]
+        self, order: Literal["K", "A", "C", "F"] | None = "C"
+    ) -> np.ndarray[_ShapeT, _DTypeT]:
         """A plain `numpy.ndarray` of the same content: see `numpy.ndarray.copy`."""
         return self.view(np.ndarray).copy(order)
 
     def _file(self, operation: str) -> _Store:
         store = self._store
         if store is None:
-            raise ValueError(f"{operation}: this array is a copy, which no file is behind; use the one that open_array returned")
+            raise ValueError(
+                f"{operation}: this array is a copy, which no file is behind; use the one that open_array returned"
+            )
         return store
 
     @property
@@ -280,10 +296,10 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         return self._file("map").open_map("map")
 
     def commit(self) -> int:
-        """Commits all stores since the last commit, and changes of the number of rows with them: all or nothing, durable on return.
+        """Commits all stores since the last commit, and a new number of rows: all or nothing, durable on return.
 
-        Returns the number of the commit. Raises NotCommitted (memory is as it was: free some space and commit again), InDoubt, Latched,
-        ReadOnly in the modes "r" and "c", ValueError if closed.
+        Returns the number of the commit. Raises NotCommitted (memory is as it was: free some space and commit again),
+        InDoubt, Latched, ReadOnly in the modes "r" and "c", ValueError if closed.
 
         >>> a = steadfast.open_array("prices.npy", "f8", (3,), allow_volatile=True)
         >>> a[:] = 1.5
@@ -293,9 +309,9 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
             return map.commit()
 
     def commit_async(self) -> CommitTicket:
-        """Captures what is to be committed and returns at once: `wait()` for the ticket, or await it, to have it durable.
+        """Captures what is to be committed and returns at once.
 
-        Raises as `commit` does, now or from the ticket.
+        `wait()` for the ticket, or await it: then it is durable. Raises as `commit` does, now or from the ticket.
         """
         with self._file("commit").alone("commit") as map:
             return map.commit_async()
@@ -303,8 +319,9 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     def rollback(self) -> None:
         """Throws away all stores since the last commit, and brings the array back to the shape it had then.
 
-        Raises BufferError if the number of rows changes by it while others look at the map (a memoryview of `a.map`): nothing has happened
-        then. Views that were taken of `a` do not count: they keep their shape, and what they show where rows are gone means nothing.
+        Raises BufferError if the number of rows changes by it while others look at the map (a memoryview of `a.map`):
+        nothing has happened then. Views that were taken of `a` do not count: they keep their shape, and what they show
+        where rows are gone means nothing.
         """
         store = self._file("rollback")
         with store.alone("rollback") as map:
@@ -318,16 +335,17 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
                     store.adopt(map)
 
     def append(self, rows: ArrayLike) -> None:
-        """Appends rows in place: `a.shape[0]` grows. They are durable with the next commit, as is the header that counts them.
+        """Appends rows in place: `a.shape[0]` grows. The next commit makes them durable, header and all.
 
-        `rows` has the shape `(n, *a.shape[1:])`, or that of a single row, `a.shape[1:]`. Its dtype must be castable to the array's in the
-        same kind, and its values must fit: integers, texts and times are not cut, though floats may be rounded. It may be `a` or a view of it.
+        `rows` has the shape `(n, *a.shape[1:])`, or that of a single row, `a.shape[1:]`. Its dtype must be castable to
+        the array's in the same kind, and its values must fit: integers, texts and times are not cut, though floats may
+        be rounded. It may be `a` or a view of it.
 
         Nothing moves: views of `a` stay what they are, and do not see the new rows.
 
-        Raises TypeError for a dtype, InvalidInput for a shape or a value that does not fit, for arrays without axes or in Fortran order, and
-        for a header that has no room for a larger number (files that open_array or NumPy made have); NoSpace; ReadOnly; ValueError if closed.
-        If it raises, the array is as it was.
+        Raises TypeError for a dtype, InvalidInput for a shape or a value that does not fit, for arrays without axes or
+        in Fortran order, and for a header that has no room for a larger number (files that open_array or NumPy made
+        have); NoSpace; ReadOnly; ValueError if closed. If it raises, the array is as it was.
 
         >>> a = steadfast.open_array("log.npy", "f8", (-1, 2), allow_volatile=True)
         >>> a.append([[1, 2], [3, 4]])
@@ -351,11 +369,13 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
             store.grow("append", map, new, data)
 
     def resize_rows(self, rows: SupportsIndex) -> None:
-        """Grows the array in place by rows of zeros, or cuts rows off its end; the next commit makes it durable, or a rollback undoes it.
+        """Grows the array in place by rows of zeros, or cuts rows off its end.
 
-        Raises BufferError if rows would be cut while others look at the map (a memoryview of `a.map`). Views that were taken of `a` do not
-        count: they keep their shape, and what they show where rows are gone, or what is stored there, means nothing. Other errors are those of
-        `append`.
+        The next commit makes it durable, or a rollback undoes it.
+
+        Raises BufferError if rows would be cut while others look at the map (a memoryview of `a.map`). Views that were
+        taken of `a` do not count: they keep their shape, and what they show where rows are gone, or what is stored
+        there, means nothing. Other errors are those of `append`.
         """
         store = self._file("resize_rows")
         store.open_map("resize_rows")
@@ -376,8 +396,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     def close(self) -> None:
         """Closes the file and leaves a plain .npy. What was not committed is not in it. A second call does nothing.
 
-        The array, and views of it, can be looked at until they are gone, which frees the memory; the array can not be stored to any more.
-        Raises BufferError, and stays open, while others look at the map (a memoryview of `a.map`).
+        The array, and views of it, can be looked at until they are gone, which frees the memory; the array can not be
+        stored to any more. Raises BufferError, and stays open, while others look at the map (a memoryview of `a.map`).
         """
         store = self._file("close")
         if os.getpid() != store.process:
@@ -437,10 +457,14 @@ def _cast(store: _Store, given: np.ndarray[Any, Any], dtype: np.dtype[Any], is_a
     # Python's integers are of no dtype: what NumPy made of them may be wider than it need be.
     if not np.can_cast(given.dtype, dtype, "same_kind") and not (integers and not is_array):
         raise TypeError(
-            f"append {store.path}: {given.dtype} cannot be cast to {dtype} as it is; convert it with astype() if that is what you want"
+            f"append {store.path}: {given.dtype} cannot be cast to {dtype} as it is; "
+            "convert it with astype() if that is what you want"
         )
     if dtype.names is not None:
-        raise TypeError(f"append {store.path}: fields of {given.dtype} do not fit those of {dtype} without loss; give them the same dtype")
+        raise TypeError(
+            f"append {store.path}: fields of {given.dtype} do not fit those of {dtype} without loss; "
+            "give them the same dtype"
+        )
     with np.errstate(all="ignore"):
         cast = given.astype(dtype)
         back = cast.astype(given.dtype)
@@ -453,7 +477,10 @@ def _cast(store: _Store, given: np.ndarray[Any, Any], dtype: np.dtype[Any], is_a
         kept = bool((np.isfinite(cast) | ~np.isfinite(given)).all())
     if not kept:
         raise _npy.refused(
-            "append", store.path, f"not all values of {given.dtype} fit into {dtype}", "convert them with astype() if they may be cut"
+            "append",
+            store.path,
+            f"not all values of {given.dtype} fit into {dtype}",
+            "convert them with astype() if they may be cut",
         )
     return cast
 
@@ -462,7 +489,9 @@ def _reaches_behind(owner: np.ndarray[Any, Any], data: np.ndarray[Any, Any]) -> 
     """Does `data` lie where new rows come to lie? A view of rows that were cut does."""
     end = owner.__array_interface__["data"][0] + owner.nbytes
     low, high = np.lib.array_utils.byte_bounds(data)
-    return bool(high > end and low < end + data.shape[0] * owner.itemsize * max(1, int(np.prod(owner.shape[1:], dtype=object))))
+    return bool(
+        high > end and low < end + data.shape[0] * owner.itemsize * max(1, int(np.prod(owner.shape[1:], dtype=object)))
+    )
 
 
 def open_array(
@@ -478,19 +507,22 @@ def open_array(
 
     `file` is a path, or a descriptor. `mode` is
 
-    - "r+": for commits. A file that does not exist, or is empty, is created if `dtype` and `shape` are given: zeros. One that exists must
-      have that dtype and shape, if they are given.
-    - "w+": for commits, anew: one commit has replaced what the file held by zeros when the call returns. Needs `dtype` and `shape`.
+    - "r+": for commits. A file that does not exist, or is empty, is created if `dtype` and `shape` are given: zeros.
+      One that exists must have that dtype and shape, if they are given.
+    - "w+": for commits, anew: one commit has replaced what the file held by zeros when the call returns. Needs `dtype`
+      and `shape`.
     - "r": the last commit, as it is now, not writable. Takes no lock: a writer may go on.
     - "c": a private copy of the last commit. Writable, and never written.
 
-    `shape` counts elements, not bytes; -1 as its first number stands for any number of rows, and for none in a new file. `order` is that of a
-    new file: "C" or "F". The other options are those of `load`.
+    `shape` counts elements, not bytes; -1 as its first number stands for any number of rows, and for none in a new
+    file. `order` is that of a new file: "C" or "F". The other options are those of `load`.
 
-    The file is a valid .npy at every commit: `numpy.load` reads it once it is closed. The array takes as much memory as the file has bytes.
+    The file is a valid .npy at every commit: `numpy.load` reads it once it is closed. The array takes as much memory as
+    the file has bytes.
 
-    Raises NotFound; InvalidInput for what is no .npy file, for one that is cut short or has more bytes behind its data, for a dtype or shape
-    that it has not, and for dtypes that hold Python objects; Locked, RecoveryNeeded and others as `load`.
+    Raises NotFound; InvalidInput for what is no .npy file, for one that is cut short or has more bytes behind its data,
+    for a dtype or shape that it has not, and for dtypes that hold Python objects; Locked, RecoveryNeeded and others as
+    `load`.
 
     >>> with steadfast.open_array("state.npy", dtype="f8", shape=(1000, 3), allow_volatile=True) as a:
     ...     a[5] = 1.0
@@ -564,11 +596,11 @@ def _create(map: AtomicMapping, header: _npy.Header) -> None:
     map.checkpoint()
 
 
-def _refuse_other(
-    path: str, header: _npy.Header, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None
-) -> None:
+def _refuse_other(path: str, header: _npy.Header, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None) -> None:
     if dtype is not None and dtype != header.dtype:
-        raise _npy.refused("open", path, f"the file holds {header.dtype}, not {dtype}", "leave dtype out, or give what it holds")
+        raise _npy.refused(
+            "open", path, f"the file holds {header.dtype}, not {dtype}", "leave dtype out, or give what it holds"
+        )
     if shape is None:
         return
     any_rows = shape[:1] == (-1,) and header.shape[1:] == shape[1:] and len(header.shape) == len(shape)

@@ -38,7 +38,8 @@ __all__ = ["memmap"]
 
 _MODES = ("r", "c", "r+", "w+")
 _NAMES = {"readonly": "r", "copyonwrite": "c", "readwrite": "r+", "write": "w+"}
-# A map of this process whose last view another thread is just letting go of is committed and closed within that, mostly.
+# A map of this process whose last view another thread is just letting go of is committed and closed within that,
+# mostly.
 _LOCK_SECONDS = 2.0
 _ANY_LEASES = sys.maxsize
 
@@ -70,7 +71,8 @@ class _Source:
             self.map.resize(length)
 
 
-# Writers of this process by device and inode: the lock of a file keeps a second map of it out, but NumPy allows two memmaps of one file.
+# Writers of this process by device and inode: the lock of a file keeps a second map of it out, but NumPy allows two
+# memmaps of one file.
 _writers: weakref.WeakValueDictionary[tuple[int, int], _Source] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
 _warned = False
@@ -87,19 +89,21 @@ os.register_at_fork(after_in_child=_forget_writers)
 
 
 class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
-    """What `numpy.memmap` is, with the same parameters, attributes and errors; and `flush()` is all or nothing through any crash.
+    """What `numpy.memmap` is, with the same parameters, attributes and errors; and a `flush()` that is all or nothing.
 
-    `filename` is a path or a file object, `dtype` and `shape` what lies there from byte `offset` on, `order` "C" or "F". `mode` is "r", "r+" (the
-    file grows if it is shorter), "w+" (the file is made anew; needs `shape`) or "c" (stores stay in memory).
+    `filename` is a path or a file object, `dtype` and `shape` what lies there from byte `offset` on, `order` "C" or
+    "F". `mode` is "r", "r+" (the file grows if it is shorter), "w+" (the file is made anew; needs `shape`) or "c"
+    (stores stay in memory).
 
-    In the modes "r+" and "w+" a file with a name is loaded into private memory, of the size of the file, and stores reach the file with
-    `flush()`, and with the end of the last view of it. Memmaps of one file in one process share its memory. Another process is refused with
-    Locked if it opens the file for writing meanwhile; it may read. What NumPy's memmap would have sent to the file without a flush, and let a
-    crash mix, stays in memory until then.
+    In the modes "r+" and "w+" a file with a name is loaded into private memory, of the size of the file, and stores
+    reach the file with `flush()`, and with the end of the last view of it. Memmaps of one file in one process share its
+    memory. Another process is refused with Locked if it opens the file for writing meanwhile; it may read. What NumPy's
+    memmap would have sent to the file without a flush, and let a crash mix, stays in memory until then.
 
-    The kernel's mapping, where flush() makes everything durable but not all or nothing, serves the modes "r" and "c" (unless the file has
-    commits waiting in a journal: then it is the last commit, as it is when the file is opened), files without a name, and, with one warning
-    in the life of the process, files for which nothing better can be had: on tmpfs, on a network, or with several names.
+    The kernel's mapping, where flush() makes everything durable but not all or nothing, serves the modes "r" and "c"
+    (unless the file has commits waiting in a journal: then it is the last commit, as it is when the file is opened),
+    files without a name, and, with one warning in the life of the process, files for which nothing better can be had:
+    on tmpfs, on a network, or with several names.
 
     Raises what `numpy.memmap` raises; Locked; NoSpace; RecoveryNeeded and others as `load`.
 
@@ -139,7 +143,9 @@ class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
         if descr.hasobject:
             raise ValueError(f"cannot map {descr}: references to Python objects mean nothing in a file")
         if descr.itemsize == 0:
-            raise ValueError(f"cannot map elements of {descr!r}, which have no bytes: say how long they are, as in 'S20'")
+            raise ValueError(
+                f"cannot map elements of {descr!r}, which have no bytes: say how long they are, as in 'S20'"
+            )
         counts = _counts(shape)
         if operator.index(offset) < 0:
             raise OverflowError("memory mapped offset must be positive")
@@ -147,7 +153,9 @@ class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
         with _file(filename, short) as fid:
             # Which also writes what the object has in its buffer.
             fid.seek(0, 2)
-            source, counts = _source(fid, short, descr.itemsize, operator.index(offset), counts, truncate=fid is not filename)
+            source, counts = _source(
+                fid, short, descr.itemsize, operator.index(offset), counts, truncate=fid is not filename
+            )
             buffer: Any = memoryview(source.map)
             if short == "c" and not source.private:
                 # A copy of its own, of the part that is shown.
@@ -182,8 +190,9 @@ class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
     def flush(self) -> None:
         """Commits all stores into the file's memory, by whichever memmap of it: all or nothing, durable on return.
 
-        Where there is only the kernel's mapping, what is stored is written back, and durable on return. In the modes "r" and "c", and for what
-        is a copy, nothing happens. Raises NotCommitted (memory is as it was: free some space and flush again), InDoubt, Latched, Forked.
+        Where there is only the kernel's mapping, what is stored is written back, and durable on return. In the modes
+        "r" and "c", and for what is a copy, nothing happens. Raises NotCommitted (memory is as it was: free some space
+        and flush again), InDoubt, Latched, Forked.
         """
         if self._mmap is not None and self.mode in ("r+", "w+"):
             self._mmap.flush()
@@ -243,7 +252,9 @@ def _source(
     key = status.st_dev, status.st_ino
     writable = mode in ("r+", "w+")
     if writable and fcntl.fcntl(fid.fileno(), fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDWR:
-        raise PermissionError(errno.EACCES, "the file object is not open for reading and writing", getattr(fid, "name", None))
+        raise PermissionError(
+            errno.EACCES, "the file object is not open for reading and writing", getattr(fid, "name", None)
+        )
     with _opening:
         source = _writers.get(key)
         new = source is None
@@ -288,7 +299,8 @@ def _opened(fid: IO[bytes], mode: str, status: os.stat_result) -> _Source:
             if not _warned:
                 _warned = True
                 warnings.warn(
-                    f"{error} (so this is the kernel's mapping, whose flush() is durable but not all or nothing; said once)",
+                    f"{error} (so this is the kernel's mapping, whose flush() is durable but not all or nothing; "
+                    "said once)",
                     RuntimeWarning,
                     stacklevel=4,
                 )

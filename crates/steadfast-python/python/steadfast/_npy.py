@@ -98,7 +98,10 @@ def described(operation: str, path: str, dtype: np.dtype[Any]) -> Any:
         )
     if dtype.itemsize == 0:
         raise refused(
-            operation, path, f"elements of {dtype!r} have no bytes", "say how long they are at most, as in 'U20' or 'S20'"
+            operation,
+            path,
+            f"elements of {dtype!r} have no bytes",
+            "say how long they are at most, as in 'U20' or 'S20'",
         )
     try:
         descr = np.lib.format.dtype_to_descr(dtype)
@@ -141,7 +144,7 @@ def new(operation: str, path: str, dtype: np.dtype[Any], shape: tuple[int, ...],
 
 
 def read(operation: str, path: str, length: int, read_at: Callable[[int, int], bytes]) -> Header:
-    """Reads the header of a file of `length` bytes through `read_at(offset, length)`, and checks that the data is all there is."""
+    """Reads the header of a file of `length` bytes through `read_at(offset, length)`. The data must be all there is."""
 
     def wrong(what: str, advice: str = "open a .npy file, or give mode='w+' to write it anew") -> InvalidInput:
         return refused(operation, path, what, advice)
@@ -163,7 +166,9 @@ def read(operation: str, path: str, length: int, read_at: Callable[[int, int], b
     header = _parse(version, read_at(before, count), before + count, wrong)
     if length != header.stop:
         missing = header.stop - length
-        said = f"{header.shape} of {header.dtype} are {header.stop - header.start} bytes behind a header of {header.start}"
+        said = (
+            f"{header.shape} of {header.dtype} are {header.stop - header.start} bytes behind a header of {header.start}"
+        )
         if missing > 0:
             raise wrong(f"the data is cut short: {said}, and the last {missing} are missing", "restore the file")
         raise wrong(
