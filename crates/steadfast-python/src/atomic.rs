@@ -11,10 +11,11 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView};
+use pyo3::types::PyMemoryView;
 use steadfast::ErrorKind;
 use steadfast::residency::CachedFile;
 
+use crate::bytes;
 use crate::errors::{Result, refused};
 use crate::given::{self, File, Index};
 use crate::held::{Held, Open};
@@ -164,22 +165,8 @@ impl AtomicMapping {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let found = self.quick(py, "read", |map| match Index::of(index, map.len())? {
-            Index::One(at) => {
-                let mut byte = [0];
-                map.read_at(at, &mut byte)?;
-                Ok(byte[0].into_pyobject(py).map_err(PyErr::from)?.into_any())
-            }
-            Index::Run(run) => read(py, map, run.start, run.len()),
-            Index::Steps(first, step, count) => {
-                let mut bytes = vec![0; count];
-                for (byte, at) in bytes.iter_mut().zip(Index::stepped(first, step, count)) {
-                    map.read_at(at, std::slice::from_mut(byte))?;
-                }
-                Ok(PyBytes::new(py, &bytes).into_any())
-            }
-        })?;
-        Ok(found)
+        let index = Index::of(index, self.__len__(py)?)?;
+        Ok(self.quick(py, "read", |map| bytes::get(py, map, &index))?)
     }
 
     fn __setitem__(
@@ -189,42 +176,19 @@ impl AtomicMapping {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         self.refuse_read_only("write")?;
-        // Before the length is looked at: what is asked for its bytes may call back.
-        let given = if index.is_instance_of::<pyo3::types::PySlice>() {
-            given::bytes(value)?
-        } else {
-            vec![given::byte(value)?]
-        };
-        let stored = self.quick(py, "write", |map| match Index::of(index, map.len())? {
-            Index::One(at) => Ok(map.write_at(at, &given)?),
-            Index::Run(run) if run.len() == given.len() => Ok(map.write_at(run.start, &given)?),
-            Index::Steps(first, step, count) if count == given.len() => {
-                for (at, byte) in Index::stepped(first, step, count).zip(&given) {
-                    map.write_at(at, std::slice::from_ref(byte))?;
-                }
-                Ok(())
-            }
-            Index::Run(run) => Err(wrong_size(run.len(), given.len())),
-            Index::Steps(_, _, count) => Err(wrong_size(count, given.len())),
-        });
-        Ok(stored?)
+        let index = Index::of(index, self.__len__(py)?)?;
+        let given = bytes::of_value(&index, value)?;
+        Ok(self.quick(py, "write", |map| bytes::set(map, &index, &given))?)
     }
 
     fn read_at<'py>(&self, py: Python<'py>, offset: i64, length: i64) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.quick(py, "read_at", |map| {
-            let run = given::range("read_at", offset, Some(offset.saturating_add(length)), map.len())?;
-            read(py, map, run.start, run.len())
-        })?)
+        Ok(self.quick(py, "read_at", |map| bytes::read_at(py, map, offset, length))?)
     }
 
     fn write_at(&self, py: Python<'_>, offset: i64, data: &Bound<'_, PyAny>) -> PyResult<()> {
         self.refuse_read_only("write_at")?;
-        let bytes = given::bytes(data)?;
-        Ok(self.quick(py, "write_at", |map| {
-            let end = offset.saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-            let run = given::range("write_at", offset, Some(end), map.len())?;
-            Ok(map.write_at(run.start, &bytes)?)
-        })?)
+        let given = given::bytes(data)?;
+        Ok(self.quick(py, "write_at", |map| bytes::write_at(map, offset, &given))?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
@@ -384,21 +348,4 @@ impl AtomicMapping {
         let only = if self.read_only { ", read-only" } else { "" };
         format!("<steadfast.AtomicMapping {:?}, {what}{only}>", self.held.name())
     }
-}
-
-fn read<'py>(py: Python<'py>, map: &Map, offset: usize, len: usize) -> Result<Bound<'py, PyAny>> {
-    let mut read = Ok(());
-    let bytes = PyBytes::new_with(py, len, |bytes| {
-        read = map.read_at(offset, bytes);
-        Ok(())
-    })?;
-    read?;
-    Ok(bytes.into_any())
-}
-
-pub(crate) fn wrong_size(want: usize, given: usize) -> crate::errors::Failure {
-    PyValueError::new_err(format!(
-        "{given} bytes do not fill a slice of {want}: the length of a map changes by resize"
-    ))
-    .into()
 }

@@ -9,7 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use steadfast::{AtomicMapping, Error, ErrorKind, LeftMemory, Mapping};
 
-use crate::errors::{Result, in_view};
+use crate::bytes::Bytes;
+use crate::errors::{Failure, Result, in_view};
 
 /// What can be held.
 pub(crate) trait Memory: Send + Sync + 'static {
@@ -58,7 +59,7 @@ impl<M> Open<M> {
     }
 }
 
-fn closed(name: &str) -> crate::errors::Failure {
+fn closed(name: &str) -> Failure {
     PyValueError::new_err(format!("{name} is closed: open it again")).into()
 }
 
@@ -210,7 +211,7 @@ pub(crate) trait Exporter: Send + Sync {
     fn len_now(&self, py: Python<'_>) -> Result<usize>;
 }
 
-impl<M: Memory + AsBytes> Exporter for Held<M> {
+impl<M: Memory + Bytes> Exporter for Held<M> {
     fn taken(&self, edit: bool) {
         self.exports.fetch_add(1, Ordering::AcqRel);
         self.edits.fetch_add(usize::from(edit), Ordering::AcqRel);
@@ -222,23 +223,6 @@ impl<M: Memory + AsBytes> Exporter for Held<M> {
     }
 
     fn len_now(&self, py: Python<'_>) -> Result<usize> {
-        self.quick(py, "look", |open| Ok(open.map(&self.name)?.bytes_len()))
-    }
-}
-
-/// How long the memory is.
-pub(crate) trait AsBytes {
-    fn bytes_len(&self) -> usize;
-}
-
-impl AsBytes for AtomicMapping {
-    fn bytes_len(&self) -> usize {
-        self.len()
-    }
-}
-
-impl AsBytes for Mapping {
-    fn bytes_len(&self) -> usize {
-        self.len()
+        self.quick(py, "look", |open| Ok(open.map(&self.name)?.count()))
     }
 }

@@ -98,6 +98,12 @@ impl Lease {
     /// The lease itself is what holds the memory.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
 
+    /// The same bytes, counted once more.
+    fn _again(&self) -> Lease {
+        let Lease { address, len, read_only, edit, .. } = *self;
+        Lease::new(Arc::clone(&self.map), &Shown { address, len, read_only, edit })
+    }
+
     fn __len__(&self) -> usize {
         self.len
     }

@@ -3,6 +3,7 @@
 //! | file | what it has for Python |
 //! |---|---|
 //! | `errors` | exceptions, one class for each kind |
+//! | `bytes` | what stands between the brackets |
 //! | `given` | paths, descriptors, ranges and bytes as Python gives them |
 //! | `held` | a map, who looks at it, and what is left of it once it is closed |
 //! | `lease` | the buffer protocol: bytes that somebody looks at |
@@ -21,6 +22,7 @@
 
 mod at_exit;
 mod atomic;
+mod bytes;
 mod errors;
 mod given;
 mod held;

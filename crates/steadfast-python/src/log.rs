@@ -4,19 +4,33 @@
 //! end of the next call.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 
 /// More is not kept; what is told then is how many were left out.
 const KEPT_MAX: usize = 1000;
+/// So often a lock is tried.
+const TRIES_MAX: usize = 10_000;
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { lines: VecDeque::new(), left_out: 0 });
 
 struct Kept {
     lines: VecDeque<(Level, String)>,
     left_out: usize,
+}
+
+/// Nobody holds it for longer than it takes to push a line: but in a forked child nobody may be left who does.
+fn kept() -> Option<MutexGuard<'static, Kept>> {
+    for _ in 0..TRIES_MAX {
+        match KEPT.try_lock() {
+            Ok(kept) => return Some(kept),
+            Err(TryLockError::Poisoned(kept)) => return Some(kept.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
 }
 
 struct ToPython;
@@ -31,7 +45,7 @@ impl Log for ToPython {
             return;
         }
         let line = (record.level(), record.args().to_string());
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut kept) = kept() else { return };
         if kept.lines.len() < KEPT_MAX {
             kept.lines.push_back(line);
         } else {

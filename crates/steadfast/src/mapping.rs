@@ -263,8 +263,8 @@ impl Mapping {
         }
     }
 
-    /// As [`close`](Self::close), and the pages stay where they are for as long as what is returned lives: for those who cannot know who
-    /// still has a pointer into them. They are the file's as before; nothing is promised of what is stored there.
+    /// As [`close`](Self::close), and there is memory at its addresses for as long as what is returned lives: for those who cannot know who
+    /// still has a pointer into it. It reads as zeros, and what is stored there reaches no file: pages of the file would keep its lock, too.
     ///
     /// # Errors
     ///
@@ -277,7 +277,9 @@ impl Mapping {
         if !self.birth.is_elsewhere() {
             self.placed.region.forget_descriptor();
         }
-        (LeftMemory::of(&mut self.placed.region, pages), closed)
+        let mut left = LeftMemory::of(&mut self.placed.region, pages);
+        left.clear();
+        (left, closed)
     }
 
     /// Addresses, in bytes from the first, within which the mapping never moves.

@@ -35,7 +35,7 @@ const CHILDREN: &str = "its children have 1 GiB of addresses, which the sanitize
 const FORKS: &str = "its children start threads, which this sanitizer does not allow after a fork";
 
 /// Each file of tests: under AddressSanitizer, under ThreadSanitizer.
-const FILES: [(&str, Verdict, Verdict); 38] = [
+const FILES: [(&str, Verdict, Verdict); 39] = [
     ("atomic_bad_input", Long, Not(ONE_THREAD)),
     ("atomic_foreign_hands", Long, Not(ONE_THREAD)),
     ("atomic_identity", Long, Not(ONE_THREAD)),
@@ -48,6 +48,7 @@ const FILES: [(&str, Verdict, Verdict); 38] = [
     ("file_size_limit", Long, Not(ONE_THREAD)),
     ("hostile_journals", Not(CHILDREN), Not(CHILDREN)),
     ("interleavings", Not(SHUTTLE), Not(SHUTTLE)),
+    ("kept_addresses", Short, Not(ONE_THREAD)),
     ("limits", Long, Not(ONE_THREAD)),
     ("load_memory", Not(MEMORY), Not(MEMORY)),
     ("lost_pages", Short, Not(FORKS)),
