@@ -161,7 +161,6 @@ class Maps(RuleBasedStateMachine):
         super().__init__()
         if STEP_LOG is not None:
             os.ftruncate(STEP_LOG, 0)
-            os.lseek(STEP_LOG, 0, os.SEEK_SET)
         COUNTS["examples"] += 1
         self.folder = Path(tempfile.mkdtemp(dir=ROOT))
         self.path = self.folder / "map"
@@ -649,7 +648,358 @@ class Maps(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-MACHINES: dict[str, type[RuleBasedStateMachine]] = {"maps": Maps}
+DTYPES = ["<f8", "<i4", "u1", "<M8[s]", [("a", "<i2"), ("b", "<f8")]]
+ROW_SHAPES: list[tuple[int, ...]] = [(), (3,), (2, 2), (100,)]
+
+# How an array is looked at. The same is done to the model's memory, which shares as the array's must.
+LOOKS: dict[str, Callable[[Any, int, int], Any]] = {
+    "rows": lambda a, start, stop: a[start:stop],
+    "every other row": lambda a, start, stop: a[start:stop:2],
+    "backwards": lambda a, start, stop: a[start:stop][::-1],
+    "transposed": lambda a, start, stop: a[start:stop].T,
+    "flat": lambda a, start, stop: a[start:stop].reshape(-1),
+    "plain": lambda a, start, stop: a[start:stop].view(np.ndarray),
+    "bytes": lambda a, start, stop: a[start:stop].reshape(-1).view(np.uint8),
+    "memoryview": lambda a, start, stop: np.asarray(memoryview(a.reshape(-1).view(np.uint8))),
+}
+
+
+class Look:
+    """A view of the array, and the same of the model's memory."""
+
+    def __init__(self, what: Any, model: Any, doubt: Any, memory: Memory) -> None:
+        self.what = what
+        self.model = model
+        self.doubt = doubt
+        self.memory = memory
+
+    def store(self, value: Any) -> None:
+        self.what[...] = value
+        self.model[...] = value
+        # Every byte of it; what lies within the array is known again.
+        self.doubt[...] = np.frombuffer(bytes([STRAY]) * self.doubt.itemsize, self.doubt.dtype)[0]
+        self.memory.doubt[: self.memory.length] = ZERO
+
+    def check(self) -> None:
+        seen, model, doubt = (np.frombuffer(a.tobytes(), np.uint8) for a in (self.what, self.model, self.doubt))
+        assert (seen[doubt == ZERO] == model[doubt == ZERO]).all()
+
+
+class Arrays(RuleBasedStateMachine):
+    """Arrays in .npy files: rows that come and go, commits, rollbacks, views, handles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if STEP_LOG is not None:
+            os.ftruncate(STEP_LOG, 0)
+        COUNTS["examples"] += 1
+        self.folder = Path(tempfile.mkdtemp(dir=ROOT))
+        self.path = self.folder / "a.npy"
+        self.array: Any = None
+        self.is_open = False
+        self.dtype = np.dtype("u1")
+        self.row_shape: tuple[int, ...] = ()
+        self.memory = Memory(b"")
+        self.committed = b""
+        self.maybe = [b""]
+        self.looks: list[Look] = []
+        self.foreign: list[memoryview] = []
+
+    # What the model knows.
+
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * int(np.prod(self.row_shape, dtype=int))
+
+    def rows(self) -> int:
+        return self.memory.length // self.row_bytes()
+
+    def rows_max(self) -> int:
+        return LONGEST // self.row_bytes()
+
+    def over(self, cells: Any, length: int) -> Any:
+        return cells[:length].view(self.dtype).reshape(-1, *self.row_shape)
+
+    def values(self, rows: int, number: int) -> Any:
+        count = rows * (self.row_bytes() // self.dtype.itemsize)
+        plain = (np.arange(count) * 7 + number) % 101
+        made = np.empty(count, self.dtype)
+        if self.dtype.names:
+            for name in self.dtype.names:
+                made[name] = plain
+        else:
+            made[:] = plain.astype(self.dtype)
+        return made.reshape(rows, *self.row_shape)
+
+    def of_the_array(self) -> list[Look]:
+        return [look for look in self.looks if look.memory is self.memory]
+
+    def now_committed(self, durable: bool) -> None:
+        COUNTS["commits"] += 1
+        self.committed = self.memory.working()
+        self.maybe = [self.committed] if durable else [*self.maybe, self.committed]
+
+    def now_closed(self) -> None:
+        self.is_open = False
+        self.array = None
+        self.maybe = [self.committed]
+        assert os.listdir(self.folder) == ["a.npy"]
+        found = np.load(self.path)
+        assert found.dtype == self.dtype and found.shape[1:] == self.row_shape
+        assert found.tobytes() == self.committed
+
+    def see_whether_it_is_gone(self) -> None:
+        if self.is_open and self.array is None and not self.of_the_array() and not self.foreign:
+            self.now_closed()
+
+    # Handles.
+
+    @precondition(lambda self: not self.is_open)
+    @rule(
+        dtype=st.sampled_from(range(len(DTYPES))),
+        row_shape=st.sampled_from(ROW_SHAPES),
+        rows=st.integers(0, 300),
+        anew=st.booleans(),
+        tracker=st.sampled_from(range(4)),
+        publish=st.booleans(),
+        by_save=st.booleans(),
+    )
+    def open(
+        self, dtype: int, row_shape: tuple[int, ...], rows: int, anew: bool, tracker: int, publish: bool, by_save: bool
+    ) -> None:
+        told(f"open {DTYPES[dtype]} {row_shape} {rows} anew={anew} tracker={tracker} publish={publish} by_save={by_save}")
+        COUNTS["opens"] += 1
+        options: dict[str, Any] = {
+            "tracker": TRACKERS[tracker % len(TRACKERS)],
+            "publish": publish,
+            "journal_bytes": 65536,
+        }
+        if anew or not self.path.exists():
+            self.dtype, self.row_shape = np.dtype(DTYPES[dtype]), row_shape
+            rows %= self.rows_max() + 1
+            shape = (rows, *row_shape)
+            if by_save:
+                # NumPy's own header, behind which no page begins.
+                np.save(self.path, np.zeros(shape, self.dtype))
+                self.array = steadfast.open_array(self.path, **options)
+            else:
+                mode = "w+" if anew else "r+"
+                self.array = steadfast.open_array(self.path, self.dtype, shape, mode, **options)
+            self.committed = bytes(rows * self.row_bytes())
+            self.maybe = [self.committed]
+        else:
+            self.array = steadfast.open_array(self.path, self.dtype, (-1, *self.row_shape), **options)
+        self.is_open = True
+        self.memory = Memory(self.committed)
+
+    @precondition(lambda self: self.array is not None)
+    @rule(by_with=st.booleans())
+    def close(self, by_with: bool) -> None:
+        told(f"close by_with={by_with}")
+        with refused(BufferError, bool(self.foreign)):
+            if by_with:
+                with self.array:
+                    pass
+            else:
+                self.array.close()
+        if self.foreign:
+            return
+        closed = self.array
+        self.now_closed()
+        for call in [closed.commit, closed.rollback, lambda: closed.append(self.values(1, 0)), lambda: closed.map]:
+            with refused(ValueError):
+                call()
+        # It can still be looked at.
+        assert closed.tobytes() == self.memory.working()
+        with refused(ValueError, closed.size > 0):
+            closed[:] = self.values(len(closed), 1)
+        closed.close()
+
+    @precondition(lambda self: self.array is not None)
+    @rule()
+    def drop(self) -> None:
+        told("drop")
+        self.array = None
+        self.see_whether_it_is_gone()
+
+    @precondition(lambda self: self.is_open)
+    @rule()
+    def open_twice(self) -> None:
+        told("open_twice")
+        with refused(steadfast.Locked):
+            steadfast.open_array(self.path)
+
+    # Rows.
+
+    @precondition(lambda self: self.array is not None)
+    @rule(rows=st.integers(0, 40), number=st.integers(0, 100), how=st.sampled_from(["array", "list", "one row", "itself"]))
+    def append(self, rows: int, number: int, how: str) -> None:
+        told(f"append {rows} {number} {how}")
+        if how == "one row":
+            rows = 1
+        if how == "itself":
+            rows = min(rows, self.rows())
+        rows = min(rows, self.rows_max() - self.rows())
+        if rows == 0 and how == "one row":
+            return
+        before = self.memory.length
+        more = self.array[:rows] if how == "itself" else self.values(rows, number)
+        content = more.tobytes()
+        if how == "one row":
+            more = more[0]
+        elif how == "list" and rows > 0 and self.dtype.kind not in "VM":
+            more = more.tolist()
+        self.array.append(more)
+        self.memory.resize(before + rows * self.row_bytes())
+        self.memory.store(before, content)
+
+    @precondition(lambda self: self.array is not None)
+    @rule()
+    def append_what_does_not_fit(self) -> None:
+        told("append_what_does_not_fit")
+        with refused(steadfast.InvalidInput):
+            self.array.append(np.zeros((2, *self.row_shape, 7), self.dtype))
+        with refused(TypeError):
+            self.array.append(np.zeros((2, *self.row_shape), complex))
+
+    @precondition(lambda self: self.array is not None)
+    @rule(rows=st.one_of(st.integers(0, 40), st.integers(0, LONGEST)))
+    def resize_rows(self, rows: int) -> None:
+        rows %= self.rows_max() + 1
+        told(f"resize_rows {rows}")
+        in_the_way = bool(self.foreign) and rows < self.rows()
+        with refused(BufferError, in_the_way):
+            self.array.resize_rows(rows)
+        if not in_the_way:
+            self.memory.resize(rows * self.row_bytes())
+
+    @precondition(lambda self: self.array is not None)
+    @rule(start=st.integers(0, LONGEST), count=st.integers(0, 50), number=st.integers(0, 100))
+    def assign(self, start: int, count: int, number: int) -> None:
+        start %= self.rows() + 1
+        count = min(count, self.rows() - start)
+        told(f"assign {start} {count} {number}")
+        values = self.values(count, number)
+        self.array[start : start + count] = values
+        self.memory.store(start * self.row_bytes(), values.tobytes())
+
+    # Views.
+
+    @precondition(lambda self: self.array is not None and len(self.looks) < 5)
+    @rule(how=st.sampled_from(sorted(LOOKS)), start=st.integers(0, LONGEST), count=st.integers(0, 2000))
+    def look(self, how: str, start: int, count: int) -> None:
+        rows = self.rows()
+        start %= rows + 1
+        stop = min(start + count, rows)
+        told(f"look {how} {start} {stop}")
+        length = self.memory.length
+        model, doubt = (
+            LOOKS[how](self.over(cells, length), start, stop) for cells in (self.memory.cells, self.memory.doubt)
+        )
+        self.looks.append(Look(LOOKS[how](self.array, start, stop), model, doubt, self.memory))
+
+    @precondition(lambda self: self.looks)
+    @rule(which=st.integers(0, 20), number=st.integers(0, 100))
+    def store(self, which: int, number: int) -> None:
+        look = self.looks[which % len(self.looks)]
+        told(f"store {which} {look.what.shape} {number}")
+        look.store(self.values(1, number).reshape(-1)[0] if look.what.dtype == self.dtype else number)
+
+    @precondition(lambda self: self.looks)
+    @rule(which=st.integers(0, 20))
+    def let_go(self, which: int) -> None:
+        told(f"let_go {which}")
+        self.looks.pop(which % len(self.looks))
+        self.see_whether_it_is_gone()
+
+    @precondition(lambda self: self.array is not None and len(self.foreign) < 2)
+    @rule()
+    def look_at_the_map(self) -> None:
+        told("look_at_the_map")
+        self.foreign.append(memoryview(self.array.map))
+
+    @precondition(lambda self: self.foreign)
+    @rule()
+    def let_go_of_the_map(self) -> None:
+        told("let_go_of_the_map")
+        self.foreign.pop().release()
+        self.see_whether_it_is_gone()
+
+    # Commits.
+
+    def anybody(self, which: int) -> Any:
+        """The array, or a view that has its methods."""
+        views = [look.what for look in self.of_the_array() if getattr(look.what, "_store", None) is not None]
+        return [self.array, *views][which % (1 + len(views))]
+
+    @precondition(lambda self: self.array is not None)
+    @rule(which=st.integers(0, 5))
+    def commit(self, which: int) -> None:
+        told(f"commit {which}")
+        self.anybody(which).commit()
+        self.now_committed(durable=True)
+
+    @precondition(lambda self: self.array is not None)
+    @rule(waits=st.booleans(), which=st.integers(0, 5))
+    def commit_async(self, waits: bool, which: int) -> None:
+        told(f"commit_async waits={waits} {which}")
+        ticket = self.anybody(which).commit_async()
+        self.now_committed(durable=False)
+        if waits:
+            assert ticket.wait() == ticket.id
+            self.maybe = [self.committed]
+
+    @precondition(lambda self: self.array is not None)
+    @rule(which=st.integers(0, 5))
+    def rollback(self, which: int) -> None:
+        told(f"rollback {which}")
+        in_the_way = bool(self.foreign) and len(self.committed) != self.memory.length
+        with refused(BufferError, in_the_way):
+            self.anybody(which).rollback()
+        if not in_the_way:
+            self.memory.roll_back(self.committed)
+
+    @precondition(lambda self: self.array is not None)
+    @rule()
+    def checkpoint(self) -> None:
+        told("checkpoint")
+        self.array.map.checkpoint()
+        self.maybe = [self.committed]
+        found = np.load(self.path)
+        assert found.tobytes() == self.committed and found.dtype == self.dtype
+
+    @precondition(lambda self: self.path.exists())
+    @rule(mode=st.sampled_from(["r", "c"]))
+    def read(self, mode: str) -> None:
+        told(f"read {mode}")
+        reader = steadfast.open_array(self.path, mode=mode)  # type: ignore[arg-type]
+        assert reader.tobytes() in self.maybe
+        assert reader.flags.writeable == (mode == "c")
+        with refused(steadfast.ReadOnly):
+            reader.commit()
+        if mode == "c" and len(reader):
+            reader[:] = self.values(len(reader), 50)
+
+    @invariant()
+    def everybody_sees_the_same(self) -> None:
+        if self.array is not None:
+            assert self.array.dtype == self.dtype
+            assert self.array.shape == (self.rows(), *self.row_shape)
+            assert self.array.tobytes() == self.memory.working()
+            assert type(self.array[:1]) is steadfast.array
+        for look in self.looks:
+            look.check()
+
+    def teardown(self) -> None:
+        while self.foreign:
+            self.foreign.pop().release()
+        self.looks.clear()
+        self.array = None
+        if self.is_open:
+            self.now_closed()
+        shutil.rmtree(self.folder)
+
+
+MACHINES: dict[str, type[RuleBasedStateMachine]] = {"maps": Maps, "arrays": Arrays}
 
 
 def run(machine: str, steps: int, first_seed: int) -> None:
