@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypedDict, cast
 
 import numpy as np
 
 from . import _npy
-from ._errors import ReadOnly
-from ._native import AtomicMapping, CommitTicket, _set_rows, load
+from ._native import AtomicMapping, CommitTicket, Lease, load
+from ._store import ANY_LEASES, OWN_LEASE, Store
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -33,11 +31,6 @@ else:
 
 __all__ = ["array", "open_array"]
 
-# Growth moves nothing, so whoever else looks at the memory may go on.
-_ANY_LEASES = sys.maxsize
-# The array's own.
-_OWN_LEASE = 1
-
 
 class LoadOptions(TypedDict, total=False):
     """What `open_array` passes on to `load`."""
@@ -54,167 +47,6 @@ class LoadOptions(TypedDict, total=False):
     keep_from_dumps: bool
 
 
-class _Store:
-    """The file behind an array, which all views of it share: its map, and what its header says.
-
-    What the header of the file says and what the array shows are one thing. A call that changes both notes that it is
-    under way; if it ends in the middle (of which the interpreter's own interrupts are capable) the next call makes them
-    agree before anything is committed.
-    """
-
-    def __init__(self, map: AtomicMapping | None, path: str, header: _npy.Header) -> None:
-        self.map = map
-        self.path = path
-        self.header = header
-        self.owner: weakref.ref[np.ndarray[Any, Any]] | None = None
-        self.closed = False
-        # The header of the file may differ from `header`, and the length of the map from what it says.
-        self.unsettled = False
-        # The map was rolled back, and nobody has looked at its header since.
-        self.unread = False
-        self.lock = threading.RLock()
-        self.process = os.getpid()
-
-    def open_map(self, operation: str) -> AtomicMapping:
-        if self.closed:
-            raise ValueError(f"{operation} {self.path}: the array is closed; open it again")
-        if self.map is None:
-            error = ReadOnly(
-                None,
-                f"{operation} {self.path}: it was opened with mode='c', which never writes; open it with mode='r+'",
-                self.path,
-            )
-            error.operation = operation
-            raise error
-        return self.map
-
-    @contextmanager
-    def alone(self, operation: str) -> Iterator[AtomicMapping]:
-        """One call at a time, on a file whose header and length agree."""
-        if os.getpid() != self.process:
-            # The lock may be held by a thread that does not exist in this child: the map refuses, without waiting.
-            yield self.open_map(operation)
-            return
-        with self.lock:
-            map = self.open_map(operation)
-            if self.unread:
-                self.adopt(map)
-            if self.unsettled:
-                self.restore(map, self.header)
-            yield map
-
-    def owned(self) -> np.ndarray[Any, Any]:
-        owner = self.owner() if self.owner is not None else None
-        if owner is None:
-            raise ValueError(f"the array over {self.path} is gone; open it again")
-        return owner
-
-    def refuse_reshaped(self, operation: str) -> np.ndarray[Any, Any]:
-        """The array as it was opened, unless its shape or dtype was set in place: the header knows nothing of that."""
-        owner = self.owned()
-        if owner.shape != self.header.shape or owner.dtype != self.header.dtype:
-            raise ValueError(
-                f"{operation} {self.path}: shape or dtype of the array was set in place, to {owner.shape} of "
-                f"{owner.dtype}; set it back to {self.header.shape} of {self.header.dtype}, and use reshape() and "
-                "view() to look at it otherwise"
-            )
-        return owner
-
-    def refuse_fixed(self, operation: str) -> None:
-        header = self.header
-        if not header.shape:
-            raise _npy.refused(
-                operation, self.path, "an array without axes has no rows", "open one of shape (0,) to append to"
-            )
-        if not header.grows:
-            raise _npy.refused(
-                operation,
-                self.path,
-                "the array is in Fortran order, where a row is spread over the whole file",
-                "write it anew in C order",
-            )
-
-    def encoded(self, operation: str, header: _npy.Header) -> bytes:
-        """The bytes of a header, before anything is changed."""
-        encoded = header.encoded()
-        if encoded is None:
-            raise _npy.refused(
-                operation,
-                self.path,
-                f"the header has {header.start} bytes, which leave no room to say {header.shape[0]} rows",
-                "copy the array into a new file, whose header has room: open_array(new, a.dtype, a.shape, 'w+')",
-            )
-        return encoded
-
-    def grow(self, operation: str, map: AtomicMapping, rows: int, data: np.ndarray[Any, Any] | None) -> None:
-        old, header = self.header, self.header.with_rows(rows)
-        encoded = self.encoded(operation, header)
-        owner = self.owned()
-        self.unsettled = True
-        try:
-            map._resize_leaving(header.stop, _ANY_LEASES)
-            if data is not None and header.stop > old.stop:
-                _fill(map, old.stop, header, data)
-            map.write_at(0, encoded)
-            _set_rows(owner, rows)
-            self.header = header
-        except BaseException:
-            self.restore(map, old)
-            raise
-        self.unsettled = False
-
-    def shrink(self, operation: str, map: AtomicMapping, rows: int) -> None:
-        old, header = self.header, self.header.with_rows(rows)
-        encoded = self.encoded(operation, header)
-        owner = self.owned()
-        if map.exports > _OWN_LEASE:
-            raise BufferError(
-                f"{operation} {self.path}: {map.exports - _OWN_LEASE} other views of the map are alive, and might "
-                "show the rows that are cut; release the memoryviews that show it first"
-            )
-        self.unsettled = True
-        try:
-            _set_rows(owner, rows)
-            map.write_at(0, encoded)
-            map._resize_leaving(header.stop, _OWN_LEASE)
-            self.header = header
-        except BaseException:
-            # Once the rows are cut nothing brings them back but a rollback.
-            self.restore(map, header if len(map) == header.stop else old)
-            raise
-        self.unsettled = False
-
-    def restore(self, map: AtomicMapping, header: _npy.Header) -> None:
-        """Makes the array, the length of the map and the header in it agree."""
-        owner = self.owned()
-        encoded = self.encoded("restore", header)
-        if header.grows:
-            if owner.shape[0] > header.shape[0]:
-                _set_rows(owner, header.shape[0])
-            map._resize_leaving(header.stop, _ANY_LEASES)
-            map.write_at(0, encoded)
-            _set_rows(owner, header.shape[0])
-        self.header = header
-        self.unsettled = False
-
-    def adopt(self, map: AtomicMapping) -> None:
-        """Takes the number of rows from the header in the map, after a rollback."""
-        header = _npy.read("rollback", self.path, len(map), map.read_at)
-        if header.grows:
-            _set_rows(self.owned(), header.shape[0])
-        self.header = header
-        self.unread = self.unsettled = False
-
-
-def _fill(map: AtomicMapping, start: int, header: _npy.Header, data: np.ndarray[Any, Any]) -> None:
-    """Copies rows into the map's end, as a declared edit."""
-    with map.edit(start, header.stop) as edit:
-        rows: np.ndarray[Any, Any] = np.ndarray(data.shape, header.dtype, buffer=edit)
-        rows[...] = data
-        # The last look at the edit.
-        del rows
-
-
 class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has them)
     """A NumPy array whose memory is a .npy file's, and commits. `open_array` opens one.
 
@@ -228,7 +60,9 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     be stored to.
     """
 
-    _store: _Store | None = None
+    _store: Store | None = None
+    # A view's own, by which it is counted.
+    _lease: Lease | None = None
 
     def __new__(cls, *given: object, **named: object) -> Self:
         raise TypeError(
@@ -245,6 +79,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         # looked at.
         if base is origin or (base is not None and (base is origin.base or np.may_share_memory(self, origin))):
             self._store = store
+            if store.lease is not None:
+                self._lease = store.lease._again()
 
     def __array_wrap__(
         self,
@@ -279,7 +115,7 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         """A plain `numpy.ndarray` of the same content: see `numpy.ndarray.copy`."""
         return self.view(np.ndarray).copy(order)
 
-    def _file(self, operation: str) -> _Store:
+    def _file(self, operation: str) -> Store:
         store = self._store
         if store is None:
             raise ValueError(
@@ -319,9 +155,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     def rollback(self) -> None:
         """Throws away all stores since the last commit, and brings the array back to the shape it had then.
 
-        Raises BufferError if the number of rows changes by it while others look at the map (a memoryview of `a.map`):
-        nothing has happened then. Views that were taken of `a` do not count: they keep their shape, and what they show
-        where rows are gone means nothing.
+        Raises BufferError if the number of rows changes by it while views of the array, or of `a.map`, are alive:
+        nothing has happened then.
         """
         store = self._file("rollback")
         with store.alone("rollback") as map:
@@ -329,7 +164,7 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
                 store.refuse_reshaped("rollback")
             store.unread = True
             try:
-                map._rollback_leaving(_OWN_LEASE)
+                map._rollback_leaving(OWN_LEASE)
             finally:
                 if os.getpid() == store.process:
                     store.adopt(map)
@@ -373,9 +208,9 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
 
         The next commit makes it durable, or a rollback undoes it.
 
-        Raises BufferError if rows would be cut while others look at the map (a memoryview of `a.map`). Views that were
-        taken of `a` do not count: they keep their shape, and what they show where rows are gone, or what is stored
-        there, means nothing. Other errors are those of `append`.
+        Raises BufferError if rows would be cut while views of the array, or of `a.map`, are alive. (A view that is a
+        plain `numpy.ndarray`, as `numpy.asarray(a)`, cannot be counted: where rows are gone it shows what was there, or
+        zeros, and what is stored there reaches no file.) Other errors are those of `append`.
         """
         store = self._file("resize_rows")
         store.open_map("resize_rows")
@@ -396,8 +231,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     def close(self) -> None:
         """Closes the file and leaves a plain .npy. What was not committed is not in it. A second call does nothing.
 
-        The array, and views of it, can be looked at until they are gone, which frees the memory; the array can not be
-        stored to any more. Raises BufferError, and stays open, while others look at the map (a memoryview of `a.map`).
+        The array can be looked at until it is gone, which frees the memory, and can not be stored to any more. Raises
+        BufferError, and stays open, while views of the array, or of `a.map`, are alive: `del` them first.
         """
         store = self._file("close")
         if os.getpid() != store.process:
@@ -410,7 +245,7 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
             owner = store.owned()
             try:
                 if store.map is not None:
-                    store.map._close_leaving(_OWN_LEASE)
+                    store.map._close_leaving(OWN_LEASE)
             finally:
                 if store.map is None or store.map.closed:
                     store.closed = True
@@ -425,10 +260,15 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BufferError:
+            # What failed in the block is what is to be told. Its frames may hold views; with them the file is closed.
+            if value is None:
+                raise
 
 
-def _rows_of(store: _Store, rows: ArrayLike) -> np.ndarray[Any, Any]:
+def _rows_of(store: Store, rows: ArrayLike) -> np.ndarray[Any, Any]:
     """What is to be appended, in an array of its own shape and dtype, or of one that is cast to it without loss."""
     header = store.header
     dtype = header.dtype
@@ -450,7 +290,7 @@ def _rows_of(store: _Store, rows: ArrayLike) -> np.ndarray[Any, Any]:
     return _cast(store, given, dtype, is_array)
 
 
-def _cast(store: _Store, given: np.ndarray[Any, Any], dtype: np.dtype[Any], is_array: bool) -> np.ndarray[Any, Any]:
+def _cast(store: Store, given: np.ndarray[Any, Any], dtype: np.dtype[Any], is_array: bool) -> np.ndarray[Any, Any]:
     if np.can_cast(given.dtype, dtype, "safe"):
         return given
     integers = given.dtype.kind in "iu" and dtype.kind in "iu"
@@ -558,7 +398,7 @@ def open_array(
         _refuse_other(map.path, header, wanted_dtype, wanted_shape)
         return _opened(map, header, private=mode == "c")
     except BaseException:
-        map._close_leaving(_ANY_LEASES)
+        map._close_leaving(ANY_LEASES)
         raise
 
 
@@ -614,7 +454,7 @@ def _refuse_other(path: str, header: _npy.Header, dtype: np.dtype[Any] | None, s
 
 
 def _opened(map: AtomicMapping, header: _npy.Header, *, private: bool) -> array[Any, Any]:
-    store = _Store(None if private else map, map.path, header)
+    store = Store(None if private else map, map.path, header)
     buffer: Any = memoryview(map)
     if private:
         with buffer:
@@ -625,6 +465,7 @@ def _opened(map: AtomicMapping, header: _npy.Header, *, private: bool) -> array[
     )
     opened._store = store
     store.owner = weakref.ref(opened)
+    store.lease = None if private else cast(Lease, opened.base)
     return opened
 
 

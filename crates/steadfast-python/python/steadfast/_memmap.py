@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, SupportsIndex, cast
 import numpy as np
 
 from ._errors import Unsupported
-from ._native import AtomicMapping, Mapping, load, map
+from ._native import AtomicMapping, Mapping, load, map, view
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -95,17 +95,19 @@ class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
     "F". `mode` is "r", "r+" (the file grows if it is shorter), "w+" (the file is made anew; needs `shape`) or "c"
     (stores stay in memory).
 
-    In the modes "r+" and "w+" a file with a name is loaded into private memory, of the size of the file, and stores
-    reach the file with `flush()`, and with the end of the last view of it. Memmaps of one file in one process share its
-    memory. Another process is refused with Locked if it opens the file for writing meanwhile; it may read. What NumPy's
-    memmap would have sent to the file without a flush, and let a crash mix, stays in memory until then.
+    In the modes "r+" and "w+" a file with a name is opened as by `view`: at any size at once, pages come from the page
+    cache, and only those that are stored to cost memory, until they are committed. Stores reach the file with `flush()`,
+    and with the end of the last view of it. Memmaps of one file in one process share its memory. Another process is
+    refused with Locked if it opens the file for writing meanwhile; it may read. One that writes it all the same is
+    noticed by the next flush: ForeignChange. What NumPy's memmap would have sent to the file without a flush, and let a
+    crash mix, stays in memory until then.
 
     The kernel's mapping, where flush() makes everything durable but not all or nothing, serves the modes "r" and "c"
     (unless the file has commits waiting in a journal: then it is the last commit, as it is when the file is opened),
     files without a name, and, with one warning in the life of the process, files for which nothing better can be had:
     on tmpfs, on a network, or with several names.
 
-    Raises what `numpy.memmap` raises; Locked; NoSpace; RecoveryNeeded and others as `load`.
+    Raises what `numpy.memmap` raises; Locked; NoSpace; RecoveryNeeded and others as `view`.
 
     >>> a = steadfast.memmap("numbers.bin", dtype="f8", mode="w+", shape=(3, 4))
     >>> a[1] = 2.5
@@ -294,7 +296,7 @@ def _opened(fid: IO[bytes], mode: str, status: os.stat_result) -> _Source:
         return _Source(map(fd, private=mode == "c"), private=mode == "c")
     if status.st_nlink > 0:
         try:
-            return _Source(load(fd, publish=True, lock_timeout=_LOCK_SECONDS))
+            return _Source(view(fd, publish=True, lock_timeout=_LOCK_SECONDS))
         except Unsupported as error:
             if not _warned:
                 _warned = True
