@@ -612,7 +612,7 @@ def test_more_rows_than_are_reserved_are_refused_and_nothing_has_changed(tmp_pat
     path = tmp_path / "a.npy"
     with opened(path, "u1", (10,), reserve=1 << 20) as a:
         a[:] = 1
-        with pytest.raises(steadfast.Error):
+        with pytest.raises(steadfast.LimitExceeded, match="reserve more"):
             a.resize_rows(1 << 40)
         assert a.tolist() == [1] * 10 and len(a.map) == 4106
         a.commit()
@@ -636,6 +636,77 @@ def test_rows_are_not_cut_while_others_look_at_the_map(tmp_path: Path) -> None:
             assert len(view) == 4096 + 32
         a.resize_rows(1)
         assert a.tolist() == [0]
+
+
+def test_a_transaction_commits_or_brings_everything_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    with opened(path, "i8", (2,)) as a:
+        with a[:1].transaction() as same:
+            same[0] = 1
+            a.append(3)
+        assert on_disk(path).tolist() == [1, 0, 3]
+        with pytest.raises(RuntimeError, match="mine"), a.transaction():
+            a[:] = 9
+            a.append([9, 9])
+            raise RuntimeError("mine")
+        assert a.tolist() == on_disk(path).tolist() == [1, 0, 3]
+        with pytest.raises(BufferError) as caught, memoryview(a.map), a.transaction():
+            a.append(9)
+            raise RuntimeError("mine")
+        assert str(caught.value.__context__) == "mine" and a.tolist() == [1, 0, 3, 9]
+        a.rollback()
+        a.close()
+        with pytest.raises(ValueError, match="closed"), a.transaction():
+            raise AssertionError("the block runs")
+    reader = opened(path, mode="r")
+    with pytest.raises(steadfast.ReadOnly), reader.transaction():
+        pass
+
+
+@pytest.mark.parametrize("tracker", [None, "write-protect", "private-copies", "declared"])
+def test_stores_are_found_wherever_the_array_has_grown(tmp_path: Path, tracker: Any) -> None:
+    path = tmp_path / "a.npy"
+    try:
+        a = opened(path, "i8", (10,), tracker=tracker)
+    except steadfast.Unsupported as error:
+        pytest.skip(f"needs this way to find stores: {error}")
+    random = np.random.default_rng(1)
+    for step in range(1, 20):
+        rows = int(random.integers(1, 200_000))
+        if rows > len(a):
+            a.append(random.integers(0, 9, rows - len(a)))
+        else:
+            a.resize_rows(rows)
+        for value, commit in ((step, a.commit), (-step, lambda: a.commit_async().wait())):
+            a[random.integers(0, len(a), 5)] = value
+            commit()
+            assert np.array_equal(opened(path, mode="r"), a)
+    a.close()
+
+
+@pytest.mark.parametrize("tracker", [None, "write-protect", "private-copies"])
+def test_stores_through_views_of_what_is_gone_crash_nothing_and_reach_nobody(tmp_path: Path, tracker: Any) -> None:
+    path = tmp_path / "a.npy"
+    try:
+        a = opened(path, "i8", (200_000,), tracker=tracker)
+    except steadfast.Unsupported as error:
+        pytest.skip(f"needs this way to find stores: {error}")
+    a[:] = 1
+    a.commit()
+    stale = a[100_000:]
+    a.resize_rows(10)
+    stale[:] = 7
+    assert stale.sum() == 700_000
+    a.commit()
+    stale[:] = 8
+    a.resize_rows(200_000)
+    assert not a[10:].any()
+    a.rollback()
+    stale[:] = 9
+    assert on_disk(path).tolist() == a.tolist() == [1] * 10
+    a.close()
+    stale[:] = 10
+    assert np.load(path).tolist() == [1] * 10 and stale.sum() == 1_000_000
 
 
 # ---- whatever fails in the middle ----
@@ -1077,7 +1148,8 @@ def test_an_async_commit_is_what_was_there_when_it_was_asked_for(tmp_path: Path)
 
 def test_the_examples_of_the_docs_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = [steadfast, steadfast.open_array, steadfast.memmap, steadfast.array.commit, steadfast.array.append]
+    methods = [steadfast.array.commit, steadfast.array.append, steadfast.array.transaction]
+    told = [steadfast, steadfast.open_array, steadfast.memmap, *methods]
     for documented in told:
         name = documented.__name__
         names = {"steadfast": steadfast, "numpy": np}
