@@ -733,6 +733,10 @@ class Arrays(RuleBasedStateMachine):
     def of_the_array(self) -> list[Look]:
         return [look for look in self.looks if look.memory is self.memory]
 
+    def in_view(self) -> bool:
+        """Each look is an array of the same kind, or keeps one that is."""
+        return bool(self.foreign or self.of_the_array())
+
     def now_committed(self, durable: bool) -> None:
         COUNTS["commits"] += 1
         self.committed = self.memory.working()
@@ -795,13 +799,13 @@ class Arrays(RuleBasedStateMachine):
     @rule(by_with=st.booleans())
     def close(self, by_with: bool) -> None:
         told(f"close by_with={by_with}")
-        with refused(BufferError, bool(self.foreign)):
+        with refused(BufferError, self.in_view()):
             if by_with:
                 with self.array:
                     pass
             else:
                 self.array.close()
-        if self.foreign:
+        if self.in_view():
             return
         closed = self.array
         self.now_closed()
@@ -866,7 +870,7 @@ class Arrays(RuleBasedStateMachine):
     def resize_rows(self, rows: int) -> None:
         rows %= self.rows_max() + 1
         told(f"resize_rows {rows}")
-        in_the_way = bool(self.foreign) and rows < self.rows()
+        in_the_way = self.in_view() and rows < self.rows()
         with refused(BufferError, in_the_way):
             self.array.resize_rows(rows)
         if not in_the_way:
@@ -952,7 +956,7 @@ class Arrays(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5))
     def rollback(self, which: int) -> None:
         told(f"rollback {which}")
-        in_the_way = bool(self.foreign) and len(self.committed) != self.memory.length
+        in_the_way = self.in_view() and len(self.committed) != self.memory.length
         with refused(BufferError, in_the_way):
             self.anybody(which).rollback()
         if not in_the_way:
