@@ -568,6 +568,133 @@ def test_other_threads_go_on_while_an_open_waits_for_the_lock(folder: Path) -> N
     second.close()
 
 
+def test_threads_that_look_while_others_change_lengths_and_handles_never_crash(folder: Path) -> None:
+    source = """
+import gc, sys, threading
+import numpy as np
+import steadfast
+
+path = sys.argv[1]
+over = threading.Event()
+handle = [steadfast.load(path, create=True, length=4096, journal_bytes=65536)]
+looked, changed, refused, failures = [0] * 4, [0], [0], []
+
+def look(number):
+    try:
+        while not over.is_set():
+            try:
+                kind = looked[number] % 4
+                m = handle[0]
+                if kind == 0:
+                    a = np.frombuffer(m, np.uint8)
+                elif kind == 1:
+                    a = np.ndarray((min(4096, len(m)),), np.uint8, m)
+                elif kind == 2:
+                    a = np.asarray(m.edit(0, 10))
+                else:
+                    a = np.asarray(memoryview(m)[5:])
+            except (ValueError, IndexError):  # Closed meanwhile, or shorter.
+                continue
+            a += 1
+            a.sum()
+            del a
+            looked[number] += 1
+            # Shows nothing meanwhile.
+            for _ in range(50):
+                try:
+                    m[0:1]
+                except ValueError:
+                    break
+            del m
+    except BaseException as failure:
+        failures.append(failure)
+
+threads = [threading.Thread(target=look, args=(number,)) for number in range(4)]
+for thread in threads:
+    thread.start()
+turns = 0
+try:
+    while min(looked) < 300 or changed[0] < 100 or refused[0] < 100:
+        turns += 1
+        m = handle[0]
+        try:
+            m.resize(turns * 977 % 20000 + 1)
+            changed[0] += 1
+            m.commit()
+            m.rollback()
+            if turns % 10 == 0:
+                m.close()
+        except BufferError:
+            refused[0] += 1
+        if m.closed:
+            handle[0] = steadfast.load(path, journal_bytes=65536)
+        if failures:
+            break
+finally:
+    over.set()
+    for thread in threads:
+        thread.join()
+if failures:
+    raise failures[0]
+length = len(handle[0])
+content = handle[0][:]
+handle[0].commit()
+del m
+gc.collect()
+handle[0].close()
+assert open(path, "rb").read() == content
+print("done", turns, looked, changed, refused)
+"""
+    said = program(source, folder / "a")
+    assert said.startswith("done")
+
+
+def test_ctrl_c_is_heard_while_an_open_waits_for_the_lock(folder: Path) -> None:
+    source = f"""
+import os, signal, sys, threading
+import steadfast
+m = steadfast.load(sys.argv[1], create=True, length=100)
+go = threading.Event()
+def interrupt():
+    go.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    # That thread goes on when this one lets go of the interpreter's lock, which is in the open.
+    sys.setswitchinterval(1000)
+    go.set()
+    steadfast.load(sys.argv[1], lock_timeout={LIMIT_SECONDS})
+except KeyboardInterrupt:
+    print("heard")
+"""
+    try:
+        assert program(source, folder / "a", limit_seconds=10) == "heard\n"
+    except subprocess.TimeoutExpired:
+        pytest.fail("Ctrl-C is not heard")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before 3.12 no class of Python's has __buffer__")
+def test_bytes_that_ask_the_map_itself_do_not_wait_for_it(folder: Path) -> None:
+    source = """
+import sys
+import steadfast
+m = steadfast.load(sys.argv[1], create=True, length=100)
+class Data:
+    def __buffer__(self, flags):
+        m.resize(10)
+        return memoryview(b"0123456789" * 2)
+    def __release_buffer__(self, view):
+        m.commit()
+for call in [lambda: m.write_at(0, Data()), lambda: m.__setitem__(slice(0, 20), Data())]:
+    m.resize(100)
+    try:
+        call()
+    except (steadfast.OutOfRange, ValueError):
+        print(len(m))
+"""
+    assert program(source, folder / "a", limit_seconds=10) == "10\n10\n"
+
+
 # Forked children.
 
 CALLS_OF_A_CHILD = """
