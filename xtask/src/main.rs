@@ -3,6 +3,7 @@
 mod bench_report;
 mod promises;
 mod proof;
+mod python;
 mod sanitize;
 mod soundness;
 mod switches;
@@ -12,7 +13,13 @@ use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 cargo xtask test     run every test: unit, crash matrix, properties, threads, command line, examples in the docs;
-                     threads under ThreadSanitizer; then the short dose of the proof
+                     the Python package; threads under ThreadSanitizer; then the short dose of the proof
+cargo xtask python [test]    the Python package, in an environment of its own below target/python: the wheel, its types, its stubs
+                     against the built module, its tests (a Python of 3.11 or newer; the network, the first time)
+cargo xtask python wheel     build the wheel alone, into target/python/wheels
+cargo xtask python bench [--json] [--dir PATH]
+                     commits of a NumPy array, and access to its elements, beside numpy.memmap and the bare disk
+cargo xtask python docs      measure on this disk and draw the figure of docs/python.md
 cargo xtask interleavings    the threads of a store under a model checker, many thousand schedules (a minute)
 cargo xtask proof [--short] [--only TEXT]
                      tries to break it: power cuts under real file systems, a simulated disk at scale, failing disks,
@@ -38,6 +45,7 @@ fn main() -> ExitCode {
         "test" => test(),
         "interleavings" => interleavings("1500"),
         "proof" => proof::run(proof::Dose::Long, std::env::args().skip(2)),
+        "python" => python::run(std::env::args().skip(2)),
         "sanitize" => sanitize::run(std::env::args().skip(2)),
         "lint" => lint(),
         "bench-report" => bench_report::run(std::env::args().skip(2)),
@@ -61,6 +69,7 @@ fn test() -> Result<(), String> {
     cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"], &[])?;
     interleavings("150")?;
     cargo(&["test", "--workspace", "--locked", "--doc"], &[])?;
+    python::test()?;
     sanitize::dose()?;
     proof::run(proof::Dose::Short, std::iter::empty())
 }
