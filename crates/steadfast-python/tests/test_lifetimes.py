@@ -505,7 +505,7 @@ def test_threads_may_call_the_same_map_at_once(folder: Path) -> None:
 
 
 class Counter:
-    """A thread that counts whenever it gets the interpreter's lock, which is taken from nobody: it has to be let go of."""
+    """A thread that counts whenever it gets the interpreter's lock, taken from nobody: it has to be let go of."""
 
     def __enter__(self) -> Counter:
         self.count = 0
@@ -1099,8 +1099,14 @@ def test_an_exception_at_the_end_leaves_a_plain_file_too(folder: Path) -> None:
 def test_a_process_that_ends_at_once_leaves_the_last_commit_to_recovery(folder: Path) -> None:
     path = folder / "a"
     path.write_bytes(bytes(8))
-    source = "import os, sys, steadfast\nm = steadfast.load(sys.argv[1])\nm[0:4] = b'last'\nm.commit()\n"
-        "m[4:8] = b'work'\nos._exit(0)"
+    source = """
+import os, sys, steadfast
+m = steadfast.load(sys.argv[1])
+m[0:4] = b"last"
+m.commit()
+m[4:8] = b"work"
+os._exit(0)
+"""
     program(source, path)
     assert sorted(os.listdir(folder)) == ["a", "a.steadfast"]
     found = steadfast.recover(path)
