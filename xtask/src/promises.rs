@@ -1,6 +1,7 @@
 //! docs/promise.md names tests and parts of the rig; a name that nothing has is a promise that nothing holds.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -98,13 +99,18 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) -> std::io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, names)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path)?;
-            names.extend(text.lines().filter_map(|line| {
-                let (name, _) = line.trim_start().strip_prefix("fn ")?.split_once('(')?;
-                Some(name.to_owned())
-            }));
+            continue;
         }
+        let before = match path.extension().and_then(OsStr::to_str) {
+            Some("rs") => "fn ",
+            Some("py") => "def ",
+            _ => continue,
+        };
+        let text = fs::read_to_string(&path)?;
+        names.extend(text.lines().filter_map(|line| {
+            let (name, _) = line.trim_start().strip_prefix(before)?.split_once('(')?;
+            Some(name.to_owned())
+        }));
     }
     Ok(())
 }
