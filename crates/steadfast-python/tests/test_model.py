@@ -1,7 +1,9 @@
-"""Random programs against a plain model: nothing that Python code does with maps and arrays crashes, or shows wrong bytes.
+"""Random programs against a plain model: nothing that Python code does with maps and arrays crashes, or shows wrong
+bytes.
 
-Each machine runs in a process of its own, so that a crash is a failed test with the steps that led to it. `STEADFAST_STEPS` is how many
-steps each does (default: 3000), `STEADFAST_SEED` the first seed. By hand: `python tests/test_model.py maps --steps 100000 --seed 1`.
+Each machine runs in a process of its own, so that a crash is a failed test with the steps that led to it.
+`STEADFAST_STEPS` is how many steps each does (default: 3000), `STEADFAST_SEED` the first seed. By hand:
+`python tests/test_model.py maps --steps 100000 --seed 1`.
 """
 
 from __future__ import annotations
@@ -81,8 +83,8 @@ class Memory:
     def __init__(self, content: bytes) -> None:
         self.cells = np.zeros(LONGEST, np.uint8)
         self.cells[: len(content)] = np.frombuffer(content, np.uint8)
-        # Cut off, and to become zeros with the next commit; or stored to behind the end, which is nobody's business until it is in the
-        # map again.
+        # Cut off, and to become zeros with the next commit; or stored to behind the end, which is nobody's business
+        # until it is in the map again.
         self.doubt = np.zeros(LONGEST, np.uint8)
         self.length = len(content)
         # Since the last commit.
@@ -233,9 +235,7 @@ class Maps(RuleBasedStateMachine):
         scrub=st.booleans(),
         length=LENGTHS,
     )
-    def open(
-        self, by: str, tracker: int, reserve: int | None, publish: bool, scrub: bool, length: int
-    ) -> None:
+    def open(self, by: str, tracker: int, reserve: int | None, publish: bool, scrub: bool, length: int) -> None:
         told(f"open by={by} tracker={tracker} reserve={reserve} publish={publish} scrub={scrub} length={length}")
         COUNTS["opens"] += 1
         options: dict[str, Any] = {}
@@ -499,13 +499,15 @@ class Maps(RuleBasedStateMachine):
             self.map.rollback()
             self.memory.roll_back(self.committed)
 
-    @precondition(lambda self: self.map is not None and self.of_the_map())
-    @rule(which=st.integers(0, 50), at=PLACES, data=DATA, other=DATA)
-    def store_again_and_again(self, which: int, at: int, data: bytes, other: bytes) -> None:
+    @precondition(lambda self: self.map is not None)
+    @rule(at=PLACES, data=DATA, other=DATA, by=st.sampled_from(["edit", "edit", "shown"]), which=st.integers(0, 50))
+    def store_again_and_again(self, at: int, data: bytes, other: bytes, by: str, which: int) -> None:
         """Through the same view, with commits between."""
-        shown = self.of_the_map()[which % len(self.of_the_map())]
+        shown = Shown(self.map.edit(), 0, self.memory.length, self.memory, counted=True)
+        if by == "shown" and self.of_the_map():
+            shown = self.of_the_map()[which % len(self.of_the_map())]
         at = at % (shown.length + 1)
-        told(f"store_again_and_again {which} {type(shown.what).__name__} {at} {data[:1]!r}*{len(data)} {other[:1]!r}*{len(other)}")
+        told(f"store_again_and_again {by} {which} {at} {data!r:.5}*{len(data)} {other!r:.5}*{len(other)}")
         for part in [data, other]:
             shown.store(at, part[: shown.length - at])
             self.now_committed(self.map.commit(), self.memory.working(), durable=True)
@@ -793,7 +795,7 @@ class Arrays(RuleBasedStateMachine):
     def open(
         self, dtype: int, row_shape: tuple[int, ...], rows: int, anew: bool, tracker: int, publish: bool, by_save: bool
     ) -> None:
-        told(f"open {DTYPES[dtype]} {row_shape} {rows} anew={anew} tracker={tracker} publish={publish} by_save={by_save}")
+        told(f"open {DTYPES[dtype]} {row_shape} {rows} {anew=} {tracker=} {publish=} {by_save=}")
         COUNTS["opens"] += 1
         options: dict[str, Any] = {
             "tracker": TRACKERS[tracker % len(TRACKERS)],
@@ -859,7 +861,9 @@ class Arrays(RuleBasedStateMachine):
     # Rows.
 
     @precondition(lambda self: self.array is not None)
-    @rule(rows=st.integers(0, 40), number=st.integers(0, 100), how=st.sampled_from(["array", "list", "one row", "itself"]))
+    @rule(
+        rows=st.integers(0, 40), number=st.integers(0, 100), how=st.sampled_from(["array", "list", "one row", "itself"])
+    )
     def append(self, rows: int, number: int, how: str) -> None:
         told(f"append {rows} {number} {how}")
         if how == "one row":
