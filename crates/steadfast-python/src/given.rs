@@ -16,7 +16,7 @@ use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PySlice};
-use steadfast::{Advice, ErrorKind};
+use steadfast::{Advice, Error, ErrorKind};
 
 use crate::errors::{Result, refused};
 
@@ -57,9 +57,7 @@ impl File {
         let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
         if fd < 0 || flags < 0 {
             let error = std::io::Error::from_raw_os_error(libc::EBADF);
-            return Err(steadfast::Error::from_io("open", error)
-                .advice("give a descriptor that is open")
-                .into());
+            return Err(Error::from_io("open", error).advice("give a descriptor that is open").into());
         }
         Ok(File::Descriptor(fd))
     }
@@ -81,12 +79,16 @@ pub(crate) fn range(
     let stop = stop.unwrap_or(i64::try_from(len).unwrap_or(i64::MAX));
     match (usize::try_from(start), usize::try_from(stop)) {
         (Ok(start), Ok(stop)) if start <= stop && stop <= len => Ok(start..stop),
-        _ => Err(refused(
-            ErrorKind::OutOfRange,
-            operation,
-            format!("bytes {start}..{stop} are not within the {len} bytes of the map"),
-            "give 0 <= start <= stop <= len(map)",
-        )),
+        (first, last) => {
+            let reason = format!("bytes {start}..{stop} are not within the {len} bytes of the map");
+            let error = Error::new(ErrorKind::OutOfRange, operation, reason)
+                .advice("give 0 <= start <= stop <= len(map)");
+            Err(match (first, last) {
+                (Ok(first), Ok(last)) => error.range(first as u64..last as u64),
+                _ => error,
+            }
+            .into())
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl<M: Memory> Held<M> {
     ) -> Result<T> {
         self.refuse_in_child(operation)?;
         let mut open = self.open.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        work(&mut open)
+        work(&mut open).map_err(|failure| self.named(failure))
     }
 
     /// For a call that waits for the disk: without the interpreter's lock.
@@ -128,7 +128,15 @@ impl<M: Memory> Held<M> {
         self.refuse_in_child(operation)?;
         let done = py.detach(|| work(&mut self.lock()));
         crate::log::say(py);
-        done
+        done.map_err(|failure| self.named(failure))
+    }
+
+    /// An error that names no file is about this one.
+    fn named(&self, failure: Failure) -> Failure {
+        match (failure, &self.path) {
+            (Failure::Library(error), Some(path)) if error.file().is_none() => error.path(path).into(),
+            (failure, _) => failure,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open<M>> {

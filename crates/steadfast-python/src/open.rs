@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use steadfast::{AtomicOptions, ErrorKind, Resolution, Tracker};
@@ -20,9 +21,39 @@ use crate::status::Recovery;
 /// Addresses that are reserved where nobody says how many: growth within them moves nothing. They cost no memory.
 const RESERVED_BYTES: usize = 256 << 30;
 
+/// So long at most nobody looks whether Ctrl-C was pressed.
+const DEAF: Duration = Duration::from_millis(50);
+
+/// Opens without the interpreter's lock: with addresses in reserve if they are to be had, and waiting for the file's lock in pieces, between
+/// which signals are heard. `attempt` takes what to reserve, and how long to wait.
+fn opened<M: Send>(
+    py: Python<'_>,
+    reserve: Option<usize>,
+    timeout: Duration,
+    attempt: impl Fn(usize, Duration) -> steadfast::Result<M> + Sync,
+) -> Result<M> {
+    let deadline = Instant::now().checked_add(timeout);
+    let mut reserve = [reserve.unwrap_or(RESERVED_BYTES), reserve.unwrap_or(0)].into_iter().peekable();
+    loop {
+        let left = deadline.map_or(DEAF, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let bytes = reserve.peek().copied().unwrap_or(0);
+        let found = py.detach(|| attempt(bytes, left.min(DEAF)));
+        crate::log::say(py);
+        match found {
+            // The process may have so many addresses (`ulimit -v`), and no more.
+            Err(error) if error.kind() == ErrorKind::LimitExceeded && reserve.len() > 1 => {
+                reserve.next();
+            }
+            Err(error) if error.kind() == ErrorKind::Locked && !left.is_zero() => py.check_signals()?,
+            found => return Ok(found?),
+        }
+    }
+}
+
 /// What both ways to open an atomic map take.
 struct Choice {
     options: AtomicOptions,
+    lock_timeout: Duration,
     reserve: Option<usize>,
     read_only: bool,
 }
@@ -41,8 +72,8 @@ impl Choice {
             File::Path(path) => (path.clone(), None),
             File::Descriptor(fd) => (Default::default(), Some(*fd)),
         };
-        let attempt = |reserve: usize| {
-            let options = self.options.clone().reserve(reserve);
+        let map = opened(py, self.reserve, self.lock_timeout, |reserve, wait| {
+            let options = self.options.clone().reserve(reserve).lock_timeout(wait);
             match (way, fd) {
                 (Way::Load, None) => options.load(&path),
                 (Way::Load, Some(fd)) => options.load_fd(given::borrowed(fd)),
@@ -51,17 +82,7 @@ impl Choice {
                 // SAFETY: as above.
                 (Way::View, Some(fd)) => unsafe { options.view_fd(given::borrowed(fd)) },
             }
-        };
-        let opened = py.detach(|| match self.reserve {
-            Some(reserve) => attempt(reserve),
-            None => match attempt(RESERVED_BYTES) {
-                // The process may have so many (`ulimit -v`).
-                Err(error) if error.kind() == ErrorKind::LimitExceeded => attempt(0),
-                opened => opened,
-            },
-        });
-        crate::log::say(py);
-        let map = opened?;
+        })?;
         let path = map.path().to_owned();
         let held = Held::new(map, Some(path));
         if !self.read_only {
@@ -103,13 +124,13 @@ pub(crate) fn load(
     allow_volatile: bool,
     keep_from_dumps: bool,
 ) -> PyResult<AtomicMapping> {
+    let lock_timeout = given::seconds("open", lock_timeout)?;
     let mut options = steadfast::AtomicMapping::options()
         .create(create)
         .read_only(read_only)
         .publish(publish)
         .tracker(self::tracker(tracker)?)
         .scrub(scrub)
-        .lock_timeout(given::seconds("open", lock_timeout)?)
         .allow_hard_links(allow_hard_links)
         .allow_other_device(allow_other_device)
         .allow_volatile(allow_volatile)
@@ -122,7 +143,7 @@ pub(crate) fn load(
     if let Some(bytes) = journal_bytes {
         options = options.journal_bytes(bytes);
     }
-    Ok(Choice { options, reserve, read_only }.open(py, file, &Way::Load)?)
+    Ok(Choice { options, lock_timeout, reserve, read_only }.open(py, file, &Way::Load)?)
 }
 
 /// Opens a file for commits, with its page cache under the memory.
@@ -148,12 +169,12 @@ pub(crate) fn view(
     allow_volatile: bool,
     keep_from_dumps: bool,
 ) -> PyResult<AtomicMapping> {
+    let lock_timeout = given::seconds("open", lock_timeout)?;
     let mut options = steadfast::AtomicMapping::options()
         .create(create)
         .publish(publish)
         .tracker(self::tracker(tracker)?)
         .scrub(scrub)
-        .lock_timeout(given::seconds("open", lock_timeout)?)
         .allow_hard_links(allow_hard_links)
         .allow_other_device(allow_other_device)
         .allow_volatile(allow_volatile)
@@ -166,7 +187,7 @@ pub(crate) fn view(
     if let Some(bytes) = journal_bytes {
         options = options.journal_bytes(bytes);
     }
-    Ok(Choice { options, reserve, read_only: false }.open(py, file, &Way::View)?)
+    Ok(Choice { options, lock_timeout, reserve, read_only: false }.open(py, file, &Way::View)?)
 }
 
 /// Maps a file as the kernel does, with every promise kept.
@@ -199,7 +220,6 @@ pub(crate) fn map(
         .sparse(sparse)
         .private(private)
         .populate(populate)
-        .lock_timeout(given::seconds("open", lock_timeout)?)
         .keep_from_dumps(keep_from_dumps)
         .keep_addresses(true);
     if let Some(length) = length {
@@ -210,22 +230,14 @@ pub(crate) fn map(
         File::Path(path) => (path.clone(), None),
         File::Descriptor(fd) => (Default::default(), Some(*fd)),
     };
-    let attempt = |reserve: usize| {
-        let options = options.clone().reserve(reserve);
+    let lock_timeout = given::seconds("open", lock_timeout)?;
+    let map = opened(py, reserve, lock_timeout, |reserve, wait| {
+        let options = options.clone().reserve(reserve).lock_timeout(wait);
         match fd {
             None => options.open(&path),
             Some(fd) => options.open_fd(given::borrowed(fd)),
         }
-    };
-    let opened = py.detach(|| match reserve {
-        Some(reserve) => attempt(reserve),
-        None => match attempt(RESERVED_BYTES) {
-            Err(error) if error.kind() == ErrorKind::LimitExceeded => attempt(0),
-            opened => opened,
-        },
-    });
-    crate::log::say(py);
-    let map = opened.map_err(Failure::from)?;
+    })?;
     let path = map.path().map(std::path::Path::to_owned);
     Ok(Mapping::new(Held::new(map, path), !write && !private))
 }

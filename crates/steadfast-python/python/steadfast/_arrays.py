@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypedDict, cast
 
 import numpy as np
 
 from . import _npy
+from ._errors import NotCommitted, ReadOnly
 from ._native import AtomicMapping, CommitTicket, Lease, load
 from ._store import ANY_LEASES, OWN_LEASE, Store
 
@@ -127,7 +129,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
     def map(self) -> AtomicMapping:
         """The map of the whole file, header and all: for `status()`, `checkpoint()`, `copy_to(path)` and the like.
 
-        Raises ValueError if no file is behind the array or it is closed, ReadOnly in mode "c".
+        The array is one of its views: it refuses to be resized, closed, or rolled back to another length, which the
+        methods of the array do. Raises ValueError if no file is behind the array or it is closed, ReadOnly in mode "c".
         """
         return self._file("map").open_map("map")
 
@@ -168,6 +171,32 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
             finally:
                 if os.getpid() == store.process:
                     store.adopt(map)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """Commits at the end of a `with` block, or rolls back, number of rows and all, if it ends with an exception.
+
+        The rollback takes all that was not committed, also what was stored before the block. It is done too if the
+        commit raises NotCommitted. Raises what `commit` and `rollback` raise.
+
+        >>> a = steadfast.open_array("pairs.npy", "i8", (0, 2), allow_volatile=True)
+        >>> with a.transaction():
+        ...     a.append([1, 2])
+        ...     a[0, 1] = 3
+        >>> a.map.status().last == a.commit()
+        True
+        """
+        self._file("transaction").open_map("transaction")
+        try:
+            yield self
+        except BaseException:
+            self.rollback()
+            raise
+        try:
+            self.commit()
+        except (NotCommitted, ReadOnly):
+            self.rollback()
+            raise
 
     def append(self, rows: ArrayLike) -> None:
         """Appends rows in place: `a.shape[0]` grows. The next commit makes them durable, header and all.
