@@ -667,7 +667,6 @@ print("done", turns, looked, changed, refused)
     assert said.startswith("done")
 
 
-@pytest.mark.xfail(strict=True, reason="an open that waits for the lock hears no signal until the time is over")
 def test_ctrl_c_is_heard_while_an_open_waits_for_the_lock(folder: Path) -> None:
     source = f"""
 import os, signal, sys, threading
