@@ -2,12 +2,14 @@
 
     python tests/killed.py --kills 200
 
-A writer fills some hundred scattered pages of an array with a generation's values, counts it, and commits. It is killed by SIGKILL at a
-random moment between its first store and the return of the commit, until so many kills fell into the middle of commits. After
-`steadfast.recover(path)` the file must be the last generation that was reported, or the one in flight: each of its bytes.
+A writer fills some hundred scattered pages of an array with a generation's values, counts it, and commits. It is
+killed by SIGKILL at a random moment between its first store and the return of the commit, until so many kills fell into
+the middle of commits. After `steadfast.recover(path)` the file must be the last generation that was reported, or the
+one in flight: each of its bytes.
 
-The same is done to a writer with `np.memmap`, which calls `flush`. The page cache outlives the writer, so what tears its file here is only
-that stores are in the file as they are made; a power cut would tear it in the middle of `flush` as well.
+The same is done to a writer with `np.memmap`, which calls `flush`. The page cache outlives the writer, so what tears
+its file here is only that stores are in the file as they are made; a power cut would tear it in the middle of `flush`
+as well.
 """
 
 from __future__ import annotations
@@ -80,7 +82,17 @@ class Writer:
     """The writer's process, as it is seen from here."""
 
     def __init__(self, kind: str, path: Path, seed: int, generation: int) -> None:
-        command = [sys.executable, "-X", "faulthandler", __file__, "--writer", kind, str(path), str(seed), str(generation)]
+        command = [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            __file__,
+            "--writer",
+            kind,
+            str(path),
+            str(seed),
+            str(generation),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self.heard = b""
         self.generation_seconds: list[float] = []
@@ -96,7 +108,8 @@ class Writer:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while line not in self.lines():
                 if not selector.select(deadline - time.monotonic()):
-                    raise TimeoutError(f"the writer did not come to {line!r} in {LIMIT_SECONDS} s, but: {self.lines()[-3:]}")
+                    said = self.lines()[-3:]
+                    raise TimeoutError(f"the writer did not come to {line!r} in {LIMIT_SECONDS} s; it said {said}")
                 more = os.read(self.process.stdout.fileno(), 65536)
                 if not more:
                     assert self.process.stderr is not None
@@ -192,8 +205,9 @@ def kill_writers(kind: str, kills: int, seed: int, folder: Path) -> Found:
             if not found.first_torn:
                 new, old = (int((content == whole).all(axis=1).sum()) for whole in [following, state])
                 found.first_torn = (
-                    f"generation {reported} was reported, then it was killed; it had said {moment!r}. Of {PAGES} pages {old} are "
-                    f"as in generation {reported}, {new} as in {reported + 1}, and the count is {content[0, 0]}"
+                    f"generation {reported} was reported, then it was killed; it had said {moment!r}. "
+                    f"Of {PAGES} pages {old} are as in generation {reported}, {new} as in {reported + 1}, "
+                    f"and the count is {content[0, 0]}"
                 )
             # Anew.
             path.unlink()
@@ -206,7 +220,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--writer"]:
         kind, path, seed, generation = sys.argv[2:]
         write(kind, path, int(seed), int(generation))
-    arguments = argparse.ArgumentParser(description="Kills writers in the middle of commit, and looks at what they left.")
+    arguments = argparse.ArgumentParser(
+        description="Kills writers in the middle of commit, and looks at what they left."
+    )
     arguments.add_argument("--kills", type=int, default=200)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     given = arguments.parse_args()

@@ -1,4 +1,7 @@
-"""A writer that is killed in the middle of commit. `STEADFAST_KILLS` says how often (default: 20), `STEADFAST_SEED` with which seed."""
+"""A writer that is killed in the middle of commit.
+
+`STEADFAST_KILLS` says how often (default: 20), `STEADFAST_SEED` with which seed.
+"""
 
 from __future__ import annotations
 
