@@ -8,7 +8,7 @@
 use std::ffi::{OsString, c_int};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
@@ -181,18 +181,37 @@ impl AtomicMapping {
         Ok(self.quick(py, "write", |map| bytes::set(map, &index, &given))?)
     }
 
-    fn read_at<'py>(&self, py: Python<'py>, offset: i64, length: i64) -> PyResult<Bound<'py, PyAny>> {
+    fn __delitem__(&self, _index: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("bytes of a map cannot be deleted: store zeros, or resize it"))
+    }
+
+    fn read_at<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = given::at)] offset: i64,
+        #[pyo3(from_py_with = given::at)] length: i64,
+    ) -> PyResult<Bound<'py, PyAny>> {
         Ok(self.quick(py, "read_at", |map| bytes::read_at(py, map, offset, length))?)
     }
 
-    fn write_at(&self, py: Python<'_>, offset: i64, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn write_at(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] offset: i64,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         self.refuse_read_only("write_at")?;
         let given = given::bytes(data)?;
         Ok(self.quick(py, "write_at", |map| bytes::write_at(map, offset, &given))?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn edit(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<Py<PyMemoryView>> {
+    fn edit(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<Py<PyMemoryView>> {
         self.refuse_read_only("edit")?;
         let lease = self.quick(py, "edit", |map| {
             let run = given::range("edit", start, stop, map.len())?;
@@ -217,7 +236,12 @@ impl AtomicMapping {
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn commit_range(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<u64> {
+    fn commit_range(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<u64> {
         Ok(self.slow(py, "commit_range", |map| {
             let run = given::range("commit_range", start, stop, map.len())?;
             Ok(map.commit_range(run)?.get())
@@ -232,17 +256,28 @@ impl AtomicMapping {
         Ok(self.rolled_back(py, 0)?)
     }
 
-    fn resize(&self, py: Python<'_>, length: usize) -> PyResult<()> {
+    fn resize(&self, py: Python<'_>, #[pyo3(from_py_with = given::count)] length: usize) -> PyResult<()> {
         Ok(self.resized(py, length, 0)?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn sync(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn sync(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         self.commit_range(py, start, stop).map(drop)
     }
 
     #[pyo3(signature = (advice, start = 0, stop = None))]
-    fn advise(&self, py: Python<'_>, advice: &str, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn advise(
+        &self,
+        py: Python<'_>,
+        advice: &str,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         let advice = given::advice(advice)?;
         Ok(self.slow(py, "advise", |map| {
             let run = given::range("advise", start, stop, map.len())?;
@@ -251,7 +286,12 @@ impl AtomicMapping {
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn residency(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<Residency> {
+    fn residency(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<Residency> {
         Ok(self.slow(py, "residency", |map| {
             let run = given::range("residency", start, stop, map.len())?;
             let file = CachedFile::open(map.path())?;
@@ -307,7 +347,12 @@ impl AtomicMapping {
         Ok(self.rolled_back(py, leases)?)
     }
 
-    fn _resize_leaving(&self, py: Python<'_>, length: usize, leases: usize) -> PyResult<()> {
+    fn _resize_leaving(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::count)] length: usize,
+        leases: usize,
+    ) -> PyResult<()> {
         Ok(self.resized(py, length, leases)?)
     }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PySlice};
 use steadfast::{Advice, Error, ErrorKind};
@@ -92,6 +92,40 @@ pub(crate) fn range(
     }
 }
 
+/// A number of bytes.
+pub(crate) fn count(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    value.extract().map_err(|error: PyErr| match error.is_instance_of::<PyOverflowError>(value.py()) {
+        true => refused(
+            ErrorKind::InvalidInput,
+            "take",
+            format!("{value} is not a number of bytes"),
+            "give a number from 0 to 2**63 - 1",
+        )
+        .into(),
+        false => error,
+    })
+}
+
+/// A number of bytes, or the default.
+pub(crate) fn count_if_any(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    if value.is_none() { Ok(None) } else { count(value).map(Some) }
+}
+
+/// A place in a map: one that no map has is as far away as a number can be, and refused like others that are not there.
+pub(crate) fn at(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    match value.extract() {
+        Err(error) if PyErr::is_instance_of::<PyOverflowError>(&error, value.py()) => {
+            Ok(if value.lt(0)? { i64::MIN } else { i64::MAX })
+        }
+        place => place,
+    }
+}
+
+/// A place in a map, or its end.
+pub(crate) fn at_if_any(value: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
+    if value.is_none() { Ok(None) } else { at(value).map(Some) }
+}
+
 /// What stands between the brackets.
 pub(crate) enum Index {
     One(usize),
@@ -117,6 +151,9 @@ impl Index {
         let at: isize = index.extract().map_err(|error: PyErr| {
             match error.is_instance_of::<PyTypeError>(index.py()) {
                 true => PyTypeError::new_err("indices of a map are integers or slices"),
+                false if error.is_instance_of::<PyOverflowError>(index.py()) => {
+                    PyIndexError::new_err(format!("this index is beyond a map of {len} bytes"))
+                }
                 false => error,
             }
         })?;
@@ -135,7 +172,7 @@ impl Index {
 
 /// A number that fits into a byte.
 pub(crate) fn byte(value: &Bound<'_, PyAny>) -> Result<u8> {
-    let value: i64 = value.extract()?;
+    let value = at(value)?;
     u8::try_from(value).map_err(|_| {
         PyValueError::new_err(format!("{value} is not a byte: give a number from 0 to 255")).into()
     })

@@ -8,6 +8,7 @@
 use std::ffi::{OsString, c_int};
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use steadfast::ErrorKind;
@@ -121,36 +122,65 @@ impl Mapping {
         Ok(self.quick(py, "write", |map| bytes::set(map, &index, &given))?)
     }
 
-    fn read_at<'py>(&self, py: Python<'py>, offset: i64, length: i64) -> PyResult<Bound<'py, PyAny>> {
+    fn __delitem__(&self, _index: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("bytes of a map cannot be deleted: store zeros, or resize it"))
+    }
+
+    fn read_at<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = given::at)] offset: i64,
+        #[pyo3(from_py_with = given::at)] length: i64,
+    ) -> PyResult<Bound<'py, PyAny>> {
         Ok(self.quick(py, "read_at", |map| bytes::read_at(py, map, offset, length))?)
     }
 
-    fn write_at(&self, py: Python<'_>, offset: i64, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn write_at(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] offset: i64,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         self.refuse_read_only("write_at")?;
         let given = given::bytes(data)?;
         Ok(self.quick(py, "write_at", |map| bytes::write_at(map, offset, &given))?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn sync(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn sync(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         Ok(self.slow(py, "sync", |map| Ok(map.sync(given::range("sync", start, stop, map.len())?)?))?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn start_sync(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<SyncTicket> {
+    fn start_sync(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<SyncTicket> {
         Ok(self.slow(py, "sync", |map| {
             Ok(SyncTicket(map.start_sync(given::range("sync", start, stop, map.len())?)?))
         })?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn invalidate(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn invalidate(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         Ok(self.slow(py, "invalidate", |map| {
             Ok(map.invalidate(given::range("invalidate", start, stop, map.len())?)?)
         })?)
     }
 
-    fn resize(&self, py: Python<'_>, length: usize) -> PyResult<()> {
+    fn resize(&self, py: Python<'_>, #[pyo3(from_py_with = given::count)] length: usize) -> PyResult<()> {
         Ok(self.slow(py, "resize", |map| {
             if length != map.len() {
                 self.held.refuse_in_view("resize", 0)?;
@@ -160,7 +190,13 @@ impl Mapping {
     }
 
     #[pyo3(signature = (advice, start = 0, stop = None))]
-    fn advise(&self, py: Python<'_>, advice: &str, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn advise(
+        &self,
+        py: Python<'_>,
+        advice: &str,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         let advice = given::advice(advice)?;
         Ok(self.slow(py, "advise", |map| {
             Ok(map.advise(given::range("advise", start, stop, map.len())?, advice)?)
@@ -168,18 +204,33 @@ impl Mapping {
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn lock(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn lock(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         Ok(self.slow(py, "lock", |map| Ok(map.lock(given::range("lock", start, stop, map.len())?)?))?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn unlock(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<()> {
+    fn unlock(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<()> {
         Ok(self
             .slow(py, "unlock", |map| Ok(map.unlock(given::range("unlock", start, stop, map.len())?)?))?)
     }
 
     #[pyo3(signature = (start = 0, stop = None))]
-    fn residency(&self, py: Python<'_>, start: i64, stop: Option<i64>) -> PyResult<Residency> {
+    fn residency(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::at)] start: i64,
+        #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
+    ) -> PyResult<Residency> {
         Ok(self.slow(py, "residency", |map| {
             Ok(map.residency(given::range("residency", start, stop, map.len())?)?.into())
         })?)

@@ -110,14 +110,14 @@ fn tracker(name: Option<&str>) -> Result<Tracker> {
 pub(crate) fn load(
     py: Python<'_>,
     file: &Bound<'_, PyAny>,
-    length: Option<usize>,
+    #[pyo3(from_py_with = given::count_if_any)] length: Option<usize>,
     create: bool,
     read_only: bool,
     publish: bool,
-    reserve: Option<usize>,
+    #[pyo3(from_py_with = given::count_if_any)] reserve: Option<usize>,
     tracker: Option<&str>,
     scrub: bool,
-    journal_bytes: Option<u64>,
+    #[pyo3(from_py_with = given::count_if_any)] journal_bytes: Option<usize>,
     lock_timeout: f64,
     allow_hard_links: bool,
     allow_other_device: bool,
@@ -141,7 +141,7 @@ pub(crate) fn load(
         options = options.len(length);
     }
     if let Some(bytes) = journal_bytes {
-        options = options.journal_bytes(bytes);
+        options = options.journal_bytes(bytes as u64);
     }
     Ok(Choice { options, lock_timeout, reserve, read_only }.open(py, file, &Way::Load)?)
 }
@@ -156,13 +156,13 @@ pub(crate) fn load(
 pub(crate) fn view(
     py: Python<'_>,
     file: &Bound<'_, PyAny>,
-    length: Option<usize>,
+    #[pyo3(from_py_with = given::count_if_any)] length: Option<usize>,
     create: bool,
     publish: bool,
-    reserve: Option<usize>,
+    #[pyo3(from_py_with = given::count_if_any)] reserve: Option<usize>,
     tracker: Option<&str>,
     scrub: bool,
-    journal_bytes: Option<u64>,
+    #[pyo3(from_py_with = given::count_if_any)] journal_bytes: Option<usize>,
     lock_timeout: f64,
     allow_hard_links: bool,
     allow_other_device: bool,
@@ -185,7 +185,7 @@ pub(crate) fn view(
         options = options.len(length);
     }
     if let Some(bytes) = journal_bytes {
-        options = options.journal_bytes(bytes);
+        options = options.journal_bytes(bytes as u64);
     }
     Ok(Choice { options, lock_timeout, reserve, read_only: false }.open(py, file, &Way::View)?)
 }
@@ -202,20 +202,20 @@ pub(crate) fn map(
     file: &Bound<'_, PyAny>,
     write: bool,
     create: bool,
-    length: Option<usize>,
-    offset: u64,
+    #[pyo3(from_py_with = given::count_if_any)] length: Option<usize>,
+    #[pyo3(from_py_with = given::count)] offset: usize,
     grow: bool,
     sparse: bool,
     private: bool,
     populate: bool,
-    reserve: Option<usize>,
+    #[pyo3(from_py_with = given::count_if_any)] reserve: Option<usize>,
     lock_timeout: f64,
     keep_from_dumps: bool,
 ) -> PyResult<Mapping> {
     let mut options = steadfast::Mapping::options()
         .write(write)
         .create(create)
-        .offset(offset)
+        .offset(offset as u64)
         .grow(grow)
         .sparse(sparse)
         .private(private)

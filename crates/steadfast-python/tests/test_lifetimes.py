@@ -611,7 +611,7 @@ def look(number):
                     a = np.asarray(m.edit(0, 10))
                 else:
                     a = np.asarray(memoryview(m)[5:])
-            except (ValueError, IndexError):  # Closed meanwhile, or shorter.
+            except (ValueError, IndexError, TypeError):  # Closed meanwhile, or shorter (NumPy says TypeError).
                 continue
             a += 1
             a.sum()
@@ -1331,6 +1331,29 @@ def test_ranges_that_are_not_there_are_refused_and_change_nothing(kind: str, fol
         m.resize(1 << 60)
     assert m[:] == b"\1" * PAGE and m.exports == 0
     m.close()
+
+
+def test_numbers_that_no_map_can_have_are_refused_in_words(folder: Path) -> None:
+    path = folder / "a"
+    with new(path, PAGE) as m:
+        for length in (-1, 1 << 70):
+            with pytest.raises(steadfast.InvalidInput, match="not a number of bytes"):
+                m.resize(length)
+            for option in ("length", "reserve", "journal_bytes"):
+                with pytest.raises(steadfast.InvalidInput, match="not a number of bytes"):
+                    steadfast.load(folder / "b", create=True, **{option: length})
+        for far in (1 << 70, -(1 << 70)):
+            with pytest.raises(IndexError):
+                m[far]
+            with pytest.raises(steadfast.OutOfRange, match="not within"):
+                m.edit(far)
+            with pytest.raises(steadfast.OutOfRange, match="not within"):
+                m.commit_range(0, far)
+            with pytest.raises(ValueError, match="not a byte"):
+                m[0] = far
+        with pytest.raises(TypeError, match="cannot be deleted"):
+            del m[0]  # type: ignore[attr-defined]
+        assert len(m) == PAGE and sorted(os.listdir(folder)) == ["a", "a.steadfast"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -265,8 +265,8 @@ impl AtomicOptions {
         self
     }
 
-    /// Where the map once had memory there is memory for as long as it lives: bytes that a [`resize`](AtomicMapping::resize) cuts off become
-    /// zeros there, growth beyond what was [reserved](AtomicOptions::reserve) is an error of kind
+    /// Where the map once had memory there is memory for as long as it lives: pages that a [`resize`](AtomicMapping::resize) cuts off become
+    /// zeros with its commit (until then, and in the page of the new end, an old pointer finds what was there), growth beyond what was [reserved](AtomicOptions::reserve) is an error of kind
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) instead of a move, and what a [`refresh`](AtomicMapping::refresh) leaves behind reads as
     /// zeros. For languages in which nobody knows who still has a pointer: no access through an old one is a fault, and none reaches a file.
     /// [`AtomicMapping::close_keeping_memory`] goes on with that. Default: no.
