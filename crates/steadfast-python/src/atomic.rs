@@ -59,14 +59,11 @@ impl AtomicMapping {
         self.held.slow(py, operation, |open| work(self.found(open)?))
     }
 
-    /// The map; if somebody still looks at bytes whose edit was declared, every store counts from here on.
     fn found<'open>(&self, open: &'open mut Open<Map>) -> Result<&'open mut Map> {
-        if self.held.has_edits() {
-            self.expect_stores(open)?;
-        }
         open.map(self.held.name())
     }
 
+    /// Before memory is shown to be stored to: every store counts from here on.
     fn expect_stores(&self, open: &mut Open<Map>) -> Result<()> {
         let raw = open.raw;
         let map = open.map(self.held.name())?;
@@ -98,7 +95,6 @@ impl AtomicMapping {
                 address: map.as_ptr().expose_provenance(),
                 len: map.len(),
                 read_only: self.read_only,
-                edit: false,
             };
             Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
         })
@@ -213,11 +209,14 @@ impl AtomicMapping {
         #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
     ) -> PyResult<Py<PyMemoryView>> {
         self.refuse_read_only("edit")?;
-        let lease = self.quick(py, "edit", |map| {
+        let lease = self.held.quick(py, "edit", |open| {
+            // Before an address is given away: what makes memory watched moves it, and would lose what is stored meanwhile.
+            self.expect_stores(open)?;
+            let map = open.map(self.held.name())?;
             let run = given::range("edit", start, stop, map.len())?;
             let bytes = map.edit(run)?;
             let address = bytes.as_mut_ptr().expose_provenance();
-            let shown = Shown { address, len: bytes.len(), read_only: false, edit: true };
+            let shown = Shown { address, len: bytes.len(), read_only: false };
             Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
         })?;
         lease.into_memoryview(py)
@@ -354,6 +353,47 @@ impl AtomicMapping {
         leases: usize,
     ) -> PyResult<()> {
         Ok(self.resized(py, length, leases)?)
+    }
+
+    /// Makes the map longer and stores into it, as one step: no commit of another thread is between.
+    fn _grow(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::count)] length: usize,
+        header: &Bound<'_, PyAny>,
+        start: usize,
+        rows: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.refuse_read_only("grow")?;
+        let (header, rows) = (given::bytes(header)?, given::bytes(rows)?);
+        Ok(self.slow(py, "grow", |map| {
+            let before = map.len();
+            let stored = map.resize(length).and_then(|()| {
+                map.write_at(start, &rows)?;
+                map.write_at(0, &header)
+            });
+            if stored.is_err() && map.len() != before {
+                map.resize(before)?;
+            }
+            Ok(stored?)
+        })?)
+    }
+
+    /// Stores a header and makes the map shorter, as one step.
+    fn _shrink(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::count)] length: usize,
+        header: &Bound<'_, PyAny>,
+        leases: usize,
+    ) -> PyResult<()> {
+        self.refuse_read_only("shrink")?;
+        let header = given::bytes(header)?;
+        Ok(self.slow(py, "shrink", |map| {
+            self.held.refuse_in_view("shrink", leases)?;
+            map.write_at(0, &header)?;
+            Ok(map.resize(length)?)
+        })?)
     }
 
     fn _close_leaving(&self, py: Python<'_>, leases: usize) -> PyResult<()> {

@@ -55,7 +55,7 @@ pub(crate) fn get<'py>(py: Python<'py>, map: &impl Bytes, index: &Index) -> Resu
         }
         Index::Run(ref run) => read(py, map, run.start, run.len()),
         Index::Steps(first, step, count) => {
-            let mut bytes = vec![0; count];
+            let mut bytes = given::room(count)?;
             for (byte, at) in bytes.iter_mut().zip(Index::stepped(first, step, count)) {
                 map.copy_out(at, std::slice::from_mut(byte))?;
             }

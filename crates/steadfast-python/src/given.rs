@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyAttributeError, PyBufferError, PyIndexError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PySlice};
 use steadfast::{Advice, Error, ErrorKind};
@@ -32,8 +34,10 @@ impl File {
         if file.is_instance_of::<PyInt>() && !file.is_instance_of::<PyBool>() {
             return File::descriptor(file.extract()?);
         }
-        if let Ok(fileno) = file.getattr("fileno") {
-            return File::descriptor(fileno.call0()?.extract()?);
+        match file.getattr("fileno") {
+            Ok(fileno) => return File::descriptor(fileno.call0()?.extract()?),
+            Err(error) if error.is_instance_of::<PyAttributeError>(file.py()) => {}
+            Err(error) => return Err(error.into()),
         }
         // As `open` takes it: str, bytes or os.PathLike.
         let path = file.py().import("os")?.call_method1("fsencode", (file,)).map_err(|error| {
@@ -192,11 +196,21 @@ pub(crate) fn bytes(data: &Bound<'_, PyAny>) -> Result<Vec<u8>> {
     if len == 0 {
         return Ok(Vec::new());
     }
-    let mut copy = vec![0; len];
+    let mut copy = room(len)?;
     // SAFETY: the buffer is held, contiguous and as long as it says, the copy is new and as long; no reference is made to it, since
     // somebody may store there without the interpreter's lock, as with any buffer.
     unsafe { std::ptr::copy_nonoverlapping(first, copy.as_mut_ptr(), len) };
     Ok(copy)
+}
+
+/// So many zeros, or an exception.
+pub(crate) fn room(len: usize) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| {
+        PyMemoryError::new_err(format!("there is no memory for a copy of {len} bytes: take fewer at once"))
+    })?;
+    bytes.resize(len, 0);
+    Ok(bytes)
 }
 
 /// Seconds to wait.

@@ -71,8 +71,6 @@ pub(crate) struct Held<M: Memory> {
     pub(crate) path: Option<PathBuf>,
     /// Leases that live.
     exports: AtomicUsize,
-    /// Those of them that declared an edit.
-    edits: AtomicUsize,
     /// In a forked child no lock may be waited for: the thread that holds it may not exist there.
     process: u32,
 }
@@ -82,7 +80,7 @@ impl<M: Memory> Held<M> {
         let name = path.as_ref().map_or_else(|| "the map".to_owned(), |path| path.display().to_string());
         let open = Mutex::new(Open { map: Some(map), left: Vec::new(), raw: false, commit_on_drop: false });
         let process = std::process::id();
-        Arc::new(Held { open, name, path, exports: AtomicUsize::new(0), edits: AtomicUsize::new(0), process })
+        Arc::new(Held { open, name, path, exports: AtomicUsize::new(0), process })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -148,11 +146,6 @@ impl<M: Memory> Held<M> {
         self.exports.load(Ordering::Acquire)
     }
 
-    /// Does anybody look at bytes whose edit was declared?
-    pub(crate) fn has_edits(&self) -> bool {
-        self.edits.load(Ordering::Acquire) > 0
-    }
-
     /// Refuses what would take memory away from those who look at it, but for so many of them.
     pub(crate) fn refuse_in_view(&self, operation: &'static str, but: usize) -> Result<()> {
         let exports = self.exports();
@@ -213,21 +206,19 @@ impl<M: Memory> Drop for Held<M> {
 
 /// Whoever gave out a lease.
 pub(crate) trait Exporter: Send + Sync {
-    fn taken(&self, edit: bool);
-    fn returned(&self, edit: bool);
+    fn taken(&self);
+    fn returned(&self);
     /// Bytes that there are from the first address on.
     fn len_now(&self, py: Python<'_>) -> Result<usize>;
 }
 
 impl<M: Memory + Bytes> Exporter for Held<M> {
-    fn taken(&self, edit: bool) {
+    fn taken(&self) {
         self.exports.fetch_add(1, Ordering::AcqRel);
-        self.edits.fetch_add(usize::from(edit), Ordering::AcqRel);
     }
 
-    fn returned(&self, edit: bool) {
+    fn returned(&self) {
         self.exports.fetch_sub(1, Ordering::AcqRel);
-        self.edits.fetch_sub(usize::from(edit), Ordering::AcqRel);
     }
 
     fn len_now(&self, py: Python<'_>) -> Result<usize> {

@@ -26,7 +26,6 @@ pub(crate) struct Lease {
     address: usize,
     len: usize,
     read_only: bool,
-    edit: bool,
 }
 
 /// What is to be shown.
@@ -34,17 +33,15 @@ pub(crate) struct Shown {
     pub(crate) address: usize,
     pub(crate) len: usize,
     pub(crate) read_only: bool,
-    /// The bytes were declared to be edited.
-    pub(crate) edit: bool,
 }
 
 impl Lease {
     /// Counts from here on. The bytes are the map's, and the caller holds what keeps them from being taken away meanwhile: its lock, or the
     /// interpreter's.
     pub(crate) fn new(map: Arc<dyn Exporter>, shown: &Shown) -> Lease {
-        let Shown { address, len, read_only, edit } = *shown;
-        map.taken(edit);
-        Lease { map, address, len, read_only, edit }
+        let Shown { address, len, read_only } = *shown;
+        map.taken();
+        Lease { map, address, len, read_only }
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -100,8 +97,8 @@ impl Lease {
 
     /// The same bytes, counted once more.
     fn _again(&self) -> Lease {
-        let Lease { address, len, read_only, edit, .. } = *self;
-        Lease::new(Arc::clone(&self.map), &Shown { address, len, read_only, edit })
+        let Lease { address, len, read_only, .. } = *self;
+        Lease::new(Arc::clone(&self.map), &Shown { address, len, read_only })
     }
 
     fn __len__(&self) -> usize {
@@ -111,6 +108,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.map.returned(self.edit);
+        self.map.returned();
     }
 }

@@ -68,7 +68,7 @@ impl Mapping {
     fn lease(&self, py: Python<'_>) -> Result<Lease> {
         self.quick(py, "view", |map| {
             let address = map.as_ptr().expose_provenance();
-            let shown = Shown { address, len: map.len(), read_only: self.read_only, edit: false };
+            let shown = Shown { address, len: map.len(), read_only: self.read_only };
             Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
         })
     }

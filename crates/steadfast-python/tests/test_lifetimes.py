@@ -328,6 +328,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "copy_to": ("elsewhere",),
     "_rollback_leaving": (0,),
     "_resize_leaving": (PAGE, 0),
+    "_grow": (PAGE, b"", 0, b""),
+    "_shrink": (PAGE, b"", 0),
     "__buffer__": (0,),
 }
 # What says nothing of the file: about the object, or done already.
@@ -428,6 +430,47 @@ print(len(m))
 
 
 # Threads.
+
+
+def test_stores_through_an_edit_while_others_commit_are_not_lost(folder: Path) -> None:
+    path = folder / "a"
+    length, edited = 16 << 20, 1 << 18
+    path.write_bytes(b"x" * length)
+    for commit in (lambda m: m.commit(), lambda m: m.commit_async().wait()):
+        m = steadfast.load(path)
+        edit = m.edit(0, edited)
+        begun = threading.Event()
+
+        def store(edit: memoryview = edit, begun: threading.Event = begun) -> None:
+            for at in range(edited):
+                # Once, and by nobody else.
+                edit[at] = 1
+                if at == 1000:
+                    begun.set()
+
+        thread = threading.Thread(target=store)
+        thread.start()
+        begun.wait()
+        commit(m)
+        thread.join()
+        assert bytes(edit) == b"\1" * edited
+        m.commit()
+        edit.release()
+        m.close()
+        with open(path, "r+b") as file:
+            assert file.read(edited) == b"\1" * edited
+            file.seek(0)
+            file.write(b"x" * edited)
+
+
+def test_what_has_no_room_in_memory_is_a_memory_error(folder: Path) -> None:
+    path = folder / "a"
+    with open(path, "wb") as file:
+        file.truncate(1 << 43)
+    with steadfast.view(path) as m:
+        for call in (lambda: m[::2], lambda: m[:]):
+            with pytest.raises(MemoryError):
+                call()
 
 
 def test_values_that_threads_stored_before_a_commit_are_in_it(folder: Path) -> None:

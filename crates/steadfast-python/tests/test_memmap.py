@@ -462,3 +462,26 @@ def test_numpys_open_memmap_works_on_it(folder: Path, monkeypatch: pytest.Monkey
     a.flush()
     assert np.load(path).tolist() == [[5, 5]] * 3
     assert isinstance(np.load(path, mmap_mode="r"), steadfast.memmap)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_the_orderly_end_of_a_process_of_multiprocessing_commits(tmp_path: Path, method: str) -> None:
+    (tmp_path / "work.py").write_text(
+        "from steadfast import memmap\n"
+        "def work(path):\n"
+        "    global kept\n"
+        "    kept = memmap(path, mode='w+', shape=10)\n"
+        "    kept[0] = 42\n"
+    )
+    program = (
+        "import multiprocessing, sys\n"
+        "import work\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context(sys.argv[1]).Process(target=work.work, args=('data',))\n"
+        "    child.start()\n"
+        "    child.join()\n"
+        "    sys.exit(child.exitcode)\n"
+    )
+    (tmp_path / "main.py").write_text(program)
+    subprocess.run([sys.executable, "main.py", method], cwd=tmp_path, check=True, timeout=60)
+    assert (tmp_path / "data").read_bytes()[0] == 42

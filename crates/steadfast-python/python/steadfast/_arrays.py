@@ -161,13 +161,16 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         Raises BufferError if the number of rows changes by it while views of the array, or of `a.map`, are alive:
         nothing has happened then.
         """
+        self._roll_back(OWN_LEASE)
+
+    def _roll_back(self, leases: int) -> None:
         store = self._file("rollback")
         with store.alone("rollback") as map:
             if os.getpid() == store.process:
                 store.refuse_reshaped("rollback")
             store.unread = True
             try:
-                map._rollback_leaving(OWN_LEASE)
+                map._rollback_leaving(leases)
             finally:
                 if os.getpid() == store.process:
                     store.adopt(map)
@@ -177,7 +180,8 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         """Commits at the end of a `with` block, or rolls back, number of rows and all, if it ends with an exception.
 
         The rollback takes all that was not committed, also what was stored before the block. It is done too if the
-        commit raises NotCommitted. Raises what `commit` and `rollback` raise.
+        commit raises NotCommitted. Views that the block still holds do not keep it from being done: of rows that it takes
+        away they show zeros, or what was there. Raises what `commit` and `rollback` raise.
 
         >>> a = steadfast.open_array("pairs.npy", "i8", (0, 2), allow_volatile=True)
         >>> with a.transaction():
@@ -190,12 +194,12 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         try:
             yield self
         except BaseException:
-            self.rollback()
+            self._roll_back(ANY_LEASES)
             raise
         try:
             self.commit()
         except (NotCommitted, ReadOnly):
-            self.rollback()
+            self._roll_back(ANY_LEASES)
             raise
 
     def append(self, rows: ArrayLike) -> None:
@@ -221,10 +225,9 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         store = self._file("append")
         store.open_map("append")
         store.refuse_fixed("append")
-        store.refuse_reshaped("append")
-        data = _rows_of(store, rows)
         with store.alone("append") as map:
             owner = store.refuse_reshaped("append")
+            data = _rows_of(store, rows)
             if data.shape[0] == 0:
                 return
             new = store.header.shape[0] + data.shape[0]

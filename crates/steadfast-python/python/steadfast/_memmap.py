@@ -87,6 +87,28 @@ def _forget_writers() -> None:
 
 os.register_at_fork(after_in_child=_forget_writers)
 
+_ending_of = 0
+
+
+def _flush_at_end_of_process() -> None:
+    """Children of multiprocessing end without what is registered for the end of the interpreter."""
+    global _ending_of
+    if _ending_of == os.getpid() or "multiprocessing" not in sys.modules:
+        return
+    import multiprocessing.process
+    import multiprocessing.util
+
+    if multiprocessing.process.parent_process() is not None:
+        _ending_of = os.getpid()
+        multiprocessing.util.Finalize(None, _flush_writers, exitpriority=-100)
+
+
+def _flush_writers() -> None:
+    for source in list(_writers.values()):
+        source.flush()
+        if isinstance(source.map, AtomicMapping):
+            source.map.checkpoint()
+
 
 class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
     """What `numpy.memmap` is, with the same parameters, attributes and errors; and a `flush()` that is all or nothing.
@@ -275,6 +297,7 @@ def _source(
                     if isinstance(source.map, AtomicMapping):
                         source.map._commit_on_drop()
                     _writers[key] = source
+                    _flush_at_end_of_process()
             else:
                 _check_length(len(source.map), offset, stop)
         except BaseException:

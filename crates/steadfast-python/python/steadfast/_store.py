@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import _npy
-from ._errors import ReadOnly
+from ._errors import Busy, ReadOnly
 from ._native import AtomicMapping, Lease, _set_rows
 
 # Growth moves nothing, so whoever else looks at the memory may go on.
@@ -40,6 +40,8 @@ class Store:
         self.closed = False
         # The header of the file may differ from `header`, and the length of the map from what it says.
         self.unsettled = False
+        # By a call that is under way.
+        self.is_changing = False
         # The map was rolled back, and nobody has looked at its header since.
         self.unread = False
         self.lock = threading.RLock()
@@ -67,6 +69,11 @@ class Store:
             return
         with self.lock:
             map = self.open_map(operation)
+            if self.is_changing:
+                # A signal handler, or a finalizer, in the midst of a call of this thread.
+                busy = Busy(None, f"{operation} {self.path}: a change of its rows is under way in this thread; do it later", self.path)
+                busy.operation = operation
+                raise busy
             if self.unread:
                 self.adopt(map)
             if self.unsettled:
@@ -116,22 +123,30 @@ class Store:
             )
         return encoded
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """What is between header, length and shape is nobody's to look at: not a signal handler's either."""
+        self.unsettled = self.is_changing = True
+        try:
+            yield
+        finally:
+            self.is_changing = False
+
     def grow(self, operation: str, map: AtomicMapping, rows: int, data: np.ndarray[Any, Any] | None) -> None:
         old, header = self.header, self.header.with_rows(rows)
         encoded = self.encoded(operation, header)
+        content = _bytes_of(header, data)
         owner = self.owned()
-        self.unsettled = True
-        try:
-            map._resize_leaving(header.stop, ANY_LEASES)
-            if data is not None and header.stop > old.stop:
-                _fill(map, old.stop, header, data)
-            map.write_at(0, encoded)
-            _set_rows(owner, rows)
-            self.header = header
-        except BaseException:
-            self.restore(map, old)
-            raise
-        self.unsettled = False
+        with self.changing():
+            try:
+                # One step: whoever commits the map meanwhile commits all of it, or nothing.
+                map._grow(header.stop, encoded, old.stop, content)
+                _set_rows(owner, rows)
+                self.header = header
+            except BaseException:
+                self.restore(map, old)
+                raise
+            self.unsettled = False
 
     def shrink(self, operation: str, map: AtomicMapping, rows: int) -> None:
         old, header = self.header, self.header.with_rows(rows)
@@ -142,17 +157,16 @@ class Store:
                 f"{operation} {self.path}: views of it are alive ({map.exports - OWN_LEASE}), and might show the rows that "
                 "are cut; delete those arrays and release the memoryviews first"
             )
-        self.unsettled = True
-        try:
-            _set_rows(owner, rows)
-            map.write_at(0, encoded)
-            map._resize_leaving(header.stop, OWN_LEASE)
-            self.header = header
-        except BaseException:
-            # Once the rows are cut nothing brings them back but a rollback.
-            self.restore(map, header if len(map) == header.stop else old)
-            raise
-        self.unsettled = False
+        with self.changing():
+            try:
+                _set_rows(owner, rows)
+                map._shrink(header.stop, encoded, OWN_LEASE)
+                self.header = header
+            except BaseException:
+                # Once the rows are cut nothing brings them back but a rollback.
+                self.restore(map, header if len(map) == header.stop else old)
+                raise
+            self.unsettled = False
 
     def restore(self, map: AtomicMapping, header: _npy.Header) -> None:
         """Makes the array, the length of the map and the header in it agree."""
@@ -176,10 +190,8 @@ class Store:
         self.unread = self.unsettled = False
 
 
-def _fill(map: AtomicMapping, start: int, header: _npy.Header, data: np.ndarray[Any, Any]) -> None:
-    """Copies rows into the map's end, as a declared edit."""
-    with map.edit(start, header.stop) as edit:
-        rows: np.ndarray[Any, Any] = np.ndarray(data.shape, header.dtype, buffer=edit)
-        rows[...] = data
-        # The last look at the edit.
-        del rows
+def _bytes_of(header: _npy.Header, data: np.ndarray[Any, Any] | None) -> Any:
+    """Rows as they stand in the file."""
+    if data is None or data.size == 0:
+        return b""
+    return np.ascontiguousarray(data, dtype=header.dtype).reshape(-1).view(np.uint8)
