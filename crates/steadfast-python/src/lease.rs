@@ -5,8 +5,9 @@
 //! This file is trusted to tell Python of memory that is there: of a map's bytes, which lie where the lease says for as long as it lives,
 //! since the lease keeps the map, a map is opened so that its addresses are kept, and no call takes bytes away that a lease shows.
 //!
-//! Who stores through a buffer while another thread loads is Python's and NumPy's affair, as with any other buffer; the library makes no
-//! reference to memory that was shown to be stored to.
+//! Who stores through a buffer while another thread loads is Python's and NumPy's affair, as with any other buffer. Commits, reads and writes
+//! make no reference to memory that was shown to be stored to. A rollback and a growth do, for a moment: who stores without the interpreter's lock
+//! meanwhile, through a buffer, into what is being rolled back, races as with any two stores to one place.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
