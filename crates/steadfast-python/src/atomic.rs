@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{OsString, c_int};
+use std::ops::Range;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -18,7 +19,7 @@ use steadfast::residency::CachedFile;
 use crate::bytes;
 use crate::errors::{Result, refused};
 use crate::given::{self, File, Index};
-use crate::held::{Held, Open};
+use crate::held::Held;
 use crate::lease::{Lease, Shown};
 use crate::residency::Residency;
 use crate::status::Status;
@@ -46,7 +47,7 @@ impl AtomicMapping {
         operation: &'static str,
         work: impl FnOnce(&mut Map) -> Result<T>,
     ) -> Result<T> {
-        self.held.quick(py, operation, |open| work(self.found(open)?))
+        self.held.quick(py, operation, |open| work(open.map(self.held.name())?))
     }
 
     /// A call that waits for the disk.
@@ -56,22 +57,7 @@ impl AtomicMapping {
         operation: &'static str,
         work: impl FnOnce(&mut Map) -> Result<T> + Send,
     ) -> Result<T> {
-        self.held.slow(py, operation, |open| work(self.found(open)?))
-    }
-
-    fn found<'open>(&self, open: &'open mut Open<Map>) -> Result<&'open mut Map> {
-        open.map(self.held.name())
-    }
-
-    /// Before memory is shown to be stored to: every store counts from here on.
-    fn expect_stores(&self, open: &mut Open<Map>) -> Result<()> {
-        let raw = open.raw;
-        let map = open.map(self.held.name())?;
-        if !raw && !self.read_only {
-            let _first = map.as_mut_ptr();
-            open.raw = true;
-        }
-        Ok(())
+        self.held.slow(py, operation, |open| work(open.map(self.held.name())?))
     }
 
     fn refuse_read_only(&self, operation: &'static str) -> Result<()> {
@@ -86,18 +72,26 @@ impl AtomicMapping {
         Ok(())
     }
 
-    /// All of it, to be stored to at any time.
-    fn lease(&self, py: Python<'_>) -> Result<Lease> {
-        self.held.quick(py, "view", |open| {
-            self.expect_stores(open)?;
-            let map = open.map(self.held.name())?;
-            let shown = Shown {
-                address: map.as_ptr().expose_provenance(),
-                len: map.len(),
-                read_only: self.read_only,
-            };
+    /// A part of it, to be stored to at any time unless the map is for reading.
+    fn lease(
+        &self,
+        py: Python<'_>,
+        operation: &'static str,
+        part: impl FnOnce(usize) -> Result<Range<usize>>,
+    ) -> Result<Lease> {
+        self.quick(py, operation, |map| {
+            let part = part(map.len())?;
+            // Before an address is given away: what makes memory watched moves it, and would lose what is stored meanwhile.
+            let first = if self.read_only { map.as_ptr() } else { map.as_mut_ptr().cast_const() };
+            let address = first.expose_provenance() + part.start;
+            let shown = Shown { address, len: part.len(), read_only: self.read_only };
             Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
         })
+    }
+
+    /// All of it.
+    fn lease_of_all(&self, py: Python<'_>) -> Result<Lease> {
+        self.lease(py, "view", |len| Ok(0..len))
     }
 
     pub(crate) fn refuse_closed(&self, py: Python<'_>) -> Result<()> {
@@ -209,15 +203,7 @@ impl AtomicMapping {
         #[pyo3(from_py_with = given::at_if_any)] stop: Option<i64>,
     ) -> PyResult<Py<PyMemoryView>> {
         self.refuse_read_only("edit")?;
-        let lease = self.held.quick(py, "edit", |open| {
-            // Before an address is given away: what makes memory watched moves it, and would lose what is stored meanwhile.
-            self.expect_stores(open)?;
-            let map = open.map(self.held.name())?;
-            let run = given::range("edit", start, stop, map.len())?;
-            let address = map.as_ptr().expose_provenance() + run.start;
-            let shown = Shown { address, len: run.len(), read_only: false };
-            Ok(Lease::new(Arc::clone(&self.held) as _, &shown))
-        })?;
+        let lease = self.lease(py, "edit", |len| given::range("edit", start, stop, len))?;
         lease.into_memoryview(py)
     }
 
@@ -330,7 +316,7 @@ impl AtomicMapping {
     }
 
     fn _lease(&self, py: Python<'_>) -> PyResult<Lease> {
-        Ok(self.lease(py)?)
+        Ok(self.lease_of_all(py)?)
     }
 
     fn _commit_on_drop(&self, py: Python<'_>) -> PyResult<()> {
@@ -416,7 +402,7 @@ impl AtomicMapping {
     }
 
     unsafe fn __getbuffer__(&self, py: Python<'_>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let lease = Bound::new(py, self.lease(py)?)?;
+        let lease = Bound::new(py, self.lease_of_all(py)?)?;
         // SAFETY: the interpreter calls this slot with a buffer of its own.
         unsafe { Lease::fill(&lease, view, flags) }
     }

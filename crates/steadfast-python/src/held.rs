@@ -46,8 +46,6 @@ pub(crate) struct Open<M> {
     map: Option<M>,
     /// Where there was memory: somebody may still have its address.
     left: Vec<LeftMemory>,
-    /// Its memory was shown to be stored to, at any time.
-    pub(crate) raw: bool,
     /// What was stored is committed when the last one lets go.
     pub(crate) commit_on_drop: bool,
 }
@@ -78,7 +76,7 @@ pub(crate) struct Held<M: Memory> {
 impl<M: Memory> Held<M> {
     pub(crate) fn new(map: M, path: Option<PathBuf>) -> Arc<Held<M>> {
         let name = path.as_ref().map_or_else(|| "the map".to_owned(), |path| path.display().to_string());
-        let open = Mutex::new(Open { map: Some(map), left: Vec::new(), raw: false, commit_on_drop: false });
+        let open = Mutex::new(Open { map: Some(map), left: Vec::new(), commit_on_drop: false });
         let process = std::process::id();
         Arc::new(Held { open, name, path, exports: AtomicUsize::new(0), process })
     }

@@ -3,7 +3,8 @@
 //! # Safety
 //!
 //! This file is trusted to tell Python of memory that is there: of a map's bytes, which lie where the lease says for as long as it lives,
-//! since the lease keeps the map, a map is opened so that its addresses are kept, and no call takes bytes away that a lease shows.
+//! since the lease keeps the map, and a map is opened so that there is memory wherever there once was. (Calls that take bytes away are refused
+//! while a lease shows them, but for an array's own changes of its rows: what it no longer has reads as zeros then.)
 //!
 //! Who stores through a buffer while another thread loads is Python's and NumPy's affair, as with any other buffer. Commits, reads and writes
 //! make no reference to memory that was shown to be stored to. A rollback and a growth do, for a moment: who stores without the interpreter's lock

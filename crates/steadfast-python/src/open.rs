@@ -17,12 +17,10 @@ use crate::given::{self, File};
 use crate::held::Held;
 use crate::mapping::Mapping;
 use crate::status::Recovery;
+use crate::ticket::DEAF;
 
 /// Addresses that are reserved where nobody says how many: growth within them moves nothing. They cost no memory.
 const RESERVED_BYTES: usize = 256 << 30;
-
-/// So long at most nobody looks whether Ctrl-C was pressed.
-const DEAF: Duration = Duration::from_millis(50);
 
 /// Opens without the interpreter's lock: with addresses in reserve if they are to be had, and waiting for the file's lock in pieces, between
 /// which signals are heard. `attempt` takes what to reserve, and how long to wait.
@@ -33,16 +31,17 @@ fn opened<M: Send>(
     attempt: impl Fn(usize, Duration) -> steadfast::Result<M> + Sync,
 ) -> Result<M> {
     let deadline = Instant::now().checked_add(timeout);
-    let mut reserve = [reserve.unwrap_or(RESERVED_BYTES), reserve.unwrap_or(0)].into_iter().peekable();
+    let mut reserve_bytes = reserve.unwrap_or(RESERVED_BYTES);
     loop {
         let left = deadline.map_or(DEAF, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let bytes = reserve.peek().copied().unwrap_or(0);
-        let found = py.detach(|| attempt(bytes, left.min(DEAF)));
+        let found = py.detach(|| attempt(reserve_bytes, left.min(DEAF)));
         crate::log::say(py);
         match found {
             // The process may have so many addresses (`ulimit -v`), and no more.
-            Err(error) if error.kind() == ErrorKind::LimitExceeded && reserve.len() > 1 => {
-                reserve.next();
+            Err(error)
+                if error.kind() == ErrorKind::LimitExceeded && reserve.is_none() && reserve_bytes > 0 =>
+            {
+                reserve_bytes = 0;
             }
             Err(error) if error.kind() == ErrorKind::Locked && !left.is_zero() => py.check_signals()?,
             found => return Ok(found?),
@@ -68,19 +67,15 @@ impl Choice {
     /// Opens, with addresses in reserve if they are to be had.
     fn open(self, py: Python<'_>, file: &Bound<'_, PyAny>, way: &Way) -> Result<AtomicMapping> {
         let file = File::of(file)?;
-        let (path, fd) = match &file {
-            File::Path(path) => (path.clone(), None),
-            File::Descriptor(fd) => (Default::default(), Some(*fd)),
-        };
         let map = opened(py, self.reserve, self.lock_timeout, |reserve, wait| {
             let options = self.options.clone().reserve(reserve).lock_timeout(wait);
-            match (way, fd) {
-                (Way::Load, None) => options.load(&path),
-                (Way::Load, Some(fd)) => options.load_fd(given::borrowed(fd)),
+            match (way, &file) {
+                (Way::Load, File::Path(path)) => options.load(path),
+                (Way::Load, File::Descriptor(fd)) => options.load_fd(given::borrowed(*fd)),
                 // SAFETY: the docs ask that nothing else writes the file while the map is open.
-                (Way::View, None) => unsafe { options.view(&path) },
+                (Way::View, File::Path(path)) => unsafe { options.view(path) },
                 // SAFETY: as above.
-                (Way::View, Some(fd)) => unsafe { options.view_fd(given::borrowed(fd)) },
+                (Way::View, File::Descriptor(fd)) => unsafe { options.view_fd(given::borrowed(*fd)) },
             }
         })?;
         let path = map.path().to_owned();
@@ -92,11 +87,22 @@ impl Choice {
     }
 }
 
-fn tracker(name: Option<&str>) -> Result<Tracker> {
-    Ok(match name {
-        None => Tracker::Automatic,
-        Some(name) => name.parse()?,
-    })
+/// What all atomic maps of Python's have: memory that children may look at, and that is never gone; and what they may be given.
+fn committing(
+    length: Option<usize>,
+    journal_bytes: Option<usize>,
+    tracker: Option<&str>,
+) -> Result<AtomicOptions> {
+    let tracker = tracker.map_or(Ok(Tracker::Automatic), str::parse)?;
+    let mut options =
+        steadfast::AtomicMapping::options().tracker(tracker).keep_from_children(false).keep_addresses(true);
+    if let Some(length) = length {
+        options = options.len(length);
+    }
+    if let Some(bytes) = journal_bytes {
+        options = options.journal_bytes(bytes as u64);
+    }
+    Ok(options)
 }
 
 /// Opens a file for commits, with the whole of it in private memory: `docs/python.md`, and the stubs.
@@ -125,24 +131,15 @@ pub(crate) fn load(
     keep_from_dumps: bool,
 ) -> PyResult<AtomicMapping> {
     let lock_timeout = given::seconds("open", lock_timeout)?;
-    let mut options = steadfast::AtomicMapping::options()
+    let options = committing(length, journal_bytes, tracker)?
         .create(create)
         .read_only(read_only)
         .publish(publish)
-        .tracker(self::tracker(tracker)?)
         .scrub(scrub)
         .allow_hard_links(allow_hard_links)
         .allow_other_device(allow_other_device)
         .allow_volatile(allow_volatile)
-        .keep_from_dumps(keep_from_dumps)
-        .keep_from_children(false)
-        .keep_addresses(true);
-    if let Some(length) = length {
-        options = options.len(length);
-    }
-    if let Some(bytes) = journal_bytes {
-        options = options.journal_bytes(bytes as u64);
-    }
+        .keep_from_dumps(keep_from_dumps);
     Ok(Choice { options, lock_timeout, reserve, read_only }.open(py, file, &Way::Load)?)
 }
 
@@ -170,23 +167,14 @@ pub(crate) fn view(
     keep_from_dumps: bool,
 ) -> PyResult<AtomicMapping> {
     let lock_timeout = given::seconds("open", lock_timeout)?;
-    let mut options = steadfast::AtomicMapping::options()
+    let options = committing(length, journal_bytes, tracker)?
         .create(create)
         .publish(publish)
-        .tracker(self::tracker(tracker)?)
         .scrub(scrub)
         .allow_hard_links(allow_hard_links)
         .allow_other_device(allow_other_device)
         .allow_volatile(allow_volatile)
-        .keep_from_dumps(keep_from_dumps)
-        .keep_from_children(false)
-        .keep_addresses(true);
-    if let Some(length) = length {
-        options = options.len(length);
-    }
-    if let Some(bytes) = journal_bytes {
-        options = options.journal_bytes(bytes as u64);
-    }
+        .keep_from_dumps(keep_from_dumps);
     Ok(Choice { options, lock_timeout, reserve, read_only: false }.open(py, file, &Way::View)?)
 }
 
@@ -226,16 +214,12 @@ pub(crate) fn map(
         options = options.len(length);
     }
     let file = File::of(file)?;
-    let (path, fd) = match &file {
-        File::Path(path) => (path.clone(), None),
-        File::Descriptor(fd) => (Default::default(), Some(*fd)),
-    };
     let lock_timeout = given::seconds("open", lock_timeout)?;
     let map = opened(py, reserve, lock_timeout, |reserve, wait| {
         let options = options.clone().reserve(reserve).lock_timeout(wait);
-        match fd {
-            None => options.open(&path),
-            Some(fd) => options.open_fd(given::borrowed(fd)),
+        match &file {
+            File::Path(path) => options.open(path),
+            File::Descriptor(fd) => options.open_fd(given::borrowed(*fd)),
         }
     })?;
     let path = map.path().map(std::path::Path::to_owned);

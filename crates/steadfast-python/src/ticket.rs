@@ -8,7 +8,7 @@ use crate::errors::{Failure, Result};
 use crate::given;
 
 /// So long at most nobody looks whether Ctrl-C was pressed.
-const DEAF: Duration = Duration::from_millis(50);
+pub(crate) const DEAF: Duration = Duration::from_millis(50);
 
 /// Waits in pieces, between which signals are heard. `None`: not in time.
 fn wait<T: Send>(

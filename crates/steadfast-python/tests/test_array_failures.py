@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from arrays import on_disk, opened, ran
 
+import steadfast
 from steadfast import _store
 
 
@@ -157,3 +158,13 @@ def test_killed_anywhere_the_file_holds_whole_commits(tmp_path: Path) -> None:
             assert a.shape[0] in range(told, told + 8) or a.shape[0] == 3
             assert (a[0] == a.shape[0]).all(), "the header and the data are of one commit"
         assert np.load(path).shape[1] == 100
+
+
+def test_a_growth_whose_bytes_do_not_fit_changes_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path / "a.npy", "i8", (2,)) as a:
+        a[:] = [1, 2]
+        length, before = len(a.map), a.map[:]
+        for header, start, rows in ((b"x" * (length + 100), length, b""), (b"", length, b"x" * 100)):
+            with pytest.raises(steadfast.OutOfRange):
+                a.map._grow(length + 50, header, start, rows)
+            assert len(a.map) == length and a.map[:] == before

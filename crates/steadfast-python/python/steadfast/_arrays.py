@@ -16,6 +16,7 @@ from . import _npy
 from ._errors import NotCommitted, ReadOnly
 from ._native import AtomicMapping, CommitTicket, Lease, load
 from ._store import ANY_LEASES, OWN_LEASE, Store
+from ._views import shows_memory_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -76,10 +77,7 @@ class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has th
         store = getattr(origin, "_store", None)
         if store is None:
             return
-        base = self.base
-        # A copy has no base; a view's is what it was taken of, or what that was taken of. Anything else has to be
-        # looked at.
-        if base is origin or (base is not None and (base is origin.base or np.may_share_memory(self, origin))):
+        if shows_memory_of(self, origin):
             self._store = store
             if store.lease is not None:
                 self._lease = store.lease._again()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import math
 import mmap
 import operator
@@ -20,6 +21,7 @@ import numpy as np
 
 from ._errors import Unsupported
 from ._native import AtomicMapping, Mapping, load, map, view
+from ._views import shows_memory_of
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -105,9 +107,13 @@ def _flush_at_end_of_process() -> None:
 
 def _flush_writers() -> None:
     for source in list(_writers.values()):
-        source.flush()
-        if isinstance(source.map, AtomicMapping):
-            source.map.checkpoint()
+        try:
+            source.flush()
+            if isinstance(source.map, AtomicMapping):
+                source.map.checkpoint()
+        except Exception:
+            # Nobody is left to catch it, and the others are to be flushed all the same.
+            logging.getLogger("steadfast").exception("the end of a process: %s was not flushed", source.map.path)
 
 
 class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
@@ -204,8 +210,7 @@ class memmap(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (NumPy's name)
         source = getattr(origin, "_mmap", None)
         if source is None:
             return
-        base = self.base
-        if base is origin or (base is not None and (base is origin.base or np.may_share_memory(self, origin))):
+        if shows_memory_of(self, origin):
             self._mmap = source
             self.filename = origin.filename
             self.offset = origin.offset
