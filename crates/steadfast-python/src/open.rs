@@ -110,7 +110,7 @@ fn committing(
 #[pyo3(signature = (
     file, *, length = None, create = false, read_only = false, publish = false, reserve = None, tracker = None, scrub = false,
     journal_bytes = None, lock_timeout = 0.0, allow_hard_links = false, allow_other_device = false, allow_volatile = false,
-    keep_from_dumps = false,
+    keep_from_dumps = false, huge_pages = false,
 ))]
 #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "keywords")]
 pub(crate) fn load(
@@ -129,6 +129,7 @@ pub(crate) fn load(
     allow_other_device: bool,
     allow_volatile: bool,
     keep_from_dumps: bool,
+    huge_pages: bool,
 ) -> PyResult<AtomicMapping> {
     let lock_timeout = given::seconds("open", lock_timeout)?;
     let options = committing(length, journal_bytes, tracker)?
@@ -139,7 +140,8 @@ pub(crate) fn load(
         .allow_hard_links(allow_hard_links)
         .allow_other_device(allow_other_device)
         .allow_volatile(allow_volatile)
-        .keep_from_dumps(keep_from_dumps);
+        .keep_from_dumps(keep_from_dumps)
+        .huge_pages(huge_pages);
     Ok(Choice { options, lock_timeout, reserve, read_only }.open(py, file, &Way::Load)?)
 }
 

@@ -215,3 +215,42 @@ fn stores_of_the_kernel_are_found() {
         }
     }
 }
+
+/// Bytes of memory files that lie in huge pages, in the whole system.
+fn huge_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("ShmemHugePages:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+#[test]
+fn huge_pages_change_where_bytes_lie_and_nothing_else() {
+    const LEN: usize = 64 << 20;
+    let folder = folder();
+    let path = folder.path().join("state.bin");
+    let expected: Vec<u8> = (0..LEN).map(|at| (at / 4096) as u8 | 1).collect();
+    for tracker in [Tracker::Automatic, Tracker::PrivateCopies, Tracker::Declared] {
+        fs::write(&path, &expected).unwrap();
+        let before = huge_bytes();
+        let mut map = options().create(false).tracker(tracker).huge_pages(true).load(&path).unwrap();
+        assert_eq!(map[..], expected);
+        map[LEN / 2] = 77;
+        let more = huge_bytes().saturating_sub(before);
+        if more < LEN as u64 / 2 {
+            eprintln!(
+                "NOT TESTED: the kernel put no more than {more} bytes together (before Linux 6.1 none)"
+            );
+        }
+        let id = map.commit().unwrap();
+        map[LEN - 1] = 78;
+        map[0] = 79;
+        map.rollback().unwrap();
+        map[4096] = 80;
+        assert!(map.commit().unwrap() > id);
+        map.close().unwrap();
+        let mut wanted = expected.clone();
+        (wanted[LEN / 2], wanted[4096]) = (77, 80);
+        assert!(fs::read(&path).unwrap() == wanted, "{tracker}");
+    }
+}

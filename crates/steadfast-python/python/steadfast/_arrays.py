@@ -48,6 +48,7 @@ class LoadOptions(TypedDict, total=False):
     allow_other_device: bool
     allow_volatile: bool
     keep_from_dumps: bool
+    huge_pages: bool
 
 
 class array(np.ndarray[_ShapeT, _DTypeT]):  # noqa: N801 (a name as NumPy has them)
@@ -385,7 +386,8 @@ def open_array(
     - "c": a private copy of the last commit. Writable, and never written.
 
     `shape` counts elements, not bytes; -1 as its first number stands for any number of rows, and for none in a new
-    file. `order` is that of a new file: "C" or "F". The other options are those of `load`.
+    file. `order` is that of a new file: "C" or "F". The other options are those of
+    `load`; `huge_pages` is True unless it is given.
 
     The file is a valid .npy at every commit: `numpy.load` reads it once it is closed. The array takes as much memory as
     the file has bytes.
@@ -419,6 +421,8 @@ def open_array(
     elif mode == "w+":
         raise _npy.refused("open", name, "mode 'w+' makes a new array, and has to know of what", "give dtype and shape")
 
+    # An array is read as a whole more often than a map of bytes.
+    options.setdefault("huge_pages", True)
     map = load(file, create=new is not None, read_only=mode in ("r", "c"), **options)
     try:
         if new is not None and (mode == "w+" or len(map) == 0):

@@ -36,6 +36,7 @@ def load(
     allow_other_device: bool = False,
     allow_volatile: bool = False,
     keep_from_dumps: bool = False,
+    huge_pages: bool = False,
 ) -> AtomicMapping: ...
 def view(
     file: _File,

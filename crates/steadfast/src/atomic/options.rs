@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::working::{Working, region_options};
+use super::working::Working;
 use super::{AtomicMapping, Tracker};
 use crate::batch::Batch;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Flush, JournaledFileOptions, Resolution, Snapshot, Store};
-use crate::sys::region::{Region, RegionOptions};
+use crate::sys::region::{Hidden, Region, RegionOptions};
 
 /// Options of an [`AtomicMapping`], which has an example.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,7 @@ pub struct AtomicOptions {
     unguarded: bool,
     keep_from_dumps: bool,
     keep_addresses: bool,
+    huge_pages: bool,
     shown_to_children: bool,
     read_only: bool,
     allow_volatile: bool,
@@ -290,6 +291,25 @@ impl AtomicOptions {
         self
     }
 
+    /// Puts what is loaded together into huge pages, once stores begin to be looked for (`MADV_COLLAPSE`, madvise(2), Linux 6.1): that takes 0.1 s
+    /// more for 256 MiB, once, and loads of what was not stored to cost two thirds of the time from then on. Only for
+    /// [`load`](AtomicOptions::load), and up to 1 GiB; where the kernel cannot do it nothing changes. Default: no.
+    ///
+    /// ```
+    /// # use steadfast::AtomicMapping;
+    /// # let folder = tempfile::tempdir()?;
+    /// let options = AtomicMapping::options().create(true).len(4 << 20).huge_pages(true);
+    /// let mut map = options.allow_volatile(true).load(folder.path().join("a"))?;
+    /// map[1 << 20] = 1;
+    /// map.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
+        self
+    }
+
     pub(super) fn keeps_addresses(&self) -> bool {
         self.keep_addresses
     }
@@ -300,7 +320,12 @@ impl AtomicOptions {
     }
 
     pub(super) fn region(&self) -> RegionOptions {
-        region_options(!self.unguarded, !self.shown_to_children, self.keep_from_dumps, self.keep_addresses)
+        RegionOptions {
+            hidden: Hidden { from_children: !self.shown_to_children, from_dumps: self.keep_from_dumps },
+            guarded: !self.unguarded,
+            never_bare: self.keep_addresses,
+            put_together: self.huge_pages,
+        }
     }
 
     /// Opens with the whole file in private memory, filled by one sequential read: nothing that another process does can

@@ -44,7 +44,7 @@ use crate::store::Store;
 use crate::sys;
 use crate::sys::advise::Advice;
 use crate::sys::copy::Route;
-use crate::sys::region::{Hidden, Region, RegionOptions};
+use crate::sys::region::{Region, RegionOptions};
 
 /// Runs of zeros of this size stay holes in the committed image.
 const HOLE_BYTES: usize = 64 << 10;
@@ -75,16 +75,6 @@ pub(super) struct Working {
 /// Reserving swap for every page would refuse maps larger than memory, of which only the changed pages cost any.
 const PRIVATE: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
 const STORES: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
-
-/// How the memory of a map is kept.
-pub(super) fn region_options(
-    guarded: bool,
-    from_children: bool,
-    from_dumps: bool,
-    never_bare: bool,
-) -> RegionOptions {
-    RegionOptions { hidden: Hidden { from_children, from_dumps }, guarded, never_bare }
-}
 
 pub(super) fn pages(len: usize) -> io::Result<usize> {
     Ok(range::page_ceil(len, sys::page_size()).ok_or(rustix::io::Errno::NOMEM)?)

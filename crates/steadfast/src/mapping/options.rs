@@ -319,7 +319,7 @@ impl MappingOptions {
 
     pub(super) fn region(&self) -> RegionOptions {
         let hidden = Hidden { from_children: self.keep_from_children, from_dumps: self.keep_from_dumps };
-        RegionOptions { hidden, guarded: self.guard, never_bare: self.keep_addresses }
+        RegionOptions { hidden, guarded: self.guard, never_bare: self.keep_addresses, put_together: false }
     }
 
     /// Stores reach the file.

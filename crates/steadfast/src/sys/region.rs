@@ -64,6 +64,8 @@ pub(crate) struct RegionOptions {
     /// Where something was placed once there is memory for as long as the region lives: what is cleared becomes zeros, and no access
     /// there is a fault.
     pub(crate) never_bare: bool,
+    /// A file in memory that is placed here may be put together into huge pages.
+    pub(crate) put_together: bool,
 }
 
 /// An owned range of addresses, page-aligned. Unmapped when dropped.
@@ -465,6 +467,15 @@ impl Region {
     pub(crate) fn allow_huge_pages(&mut self, bytes: Range<usize>) {
         if let Err(error) = self.advise_runs(&[bytes], Advice::LinuxHugepage) {
             log::debug!("huge pages are not to be had: {error}");
+        }
+    }
+
+    /// Has the kernel put these pages together into huge ones, now, as far as it can and that is wanted.
+    pub(crate) fn put_together(&self, bytes: Range<usize>) {
+        if self.options.put_together
+            && let Err(error) = self.advise(bytes, super::advise::Advice::Collapse)
+        {
+            log::debug!("pages stay apart: {error}");
         }
     }
 

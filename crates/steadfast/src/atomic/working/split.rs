@@ -43,6 +43,8 @@ impl Working {
         }
         self.split(store)?;
         if self.committed.is_dense(self.mapped) {
+            // Before the pages are watched: then the kernel does it no more.
+            self.region.put_together(0..self.mapped);
             self.region.map_pages(std::slice::from_ref(&(0..self.mapped)));
         }
         // What was edited so far was declared.
